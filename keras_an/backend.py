@@ -1,0 +1,135 @@
+"""The one place that knows which Keras runs: it exports `keras` and `ops`.
+
+`keras` is Keras 3, Keras 2 (TensorFlow 2.15) or tf-keras, the last where `TF_USE_LEGACY_KERAS=1` asks for it, as
+TensorFlow itself does. `ops` is `keras.ops` on Keras 3; on Keras 2 it holds the same functions, as far as this
+package uses them, on TensorFlow. No other module asks which Keras it runs on.
+"""
+
+import os
+import types
+
+if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
+    import tf_keras as keras
+else:
+    import keras
+
+IS_KERAS_3 = keras.__version__.startswith("3.")
+
+if IS_KERAS_3:
+    ops = keras.ops
+    register_serializable = keras.saving.register_keras_serializable
+    SeedGenerator = keras.random.SeedGenerator
+
+    # Keyword arguments of `Layer.add_weight` that keep a weight in its own dtype under a mixed precision policy.
+    NO_AUTOCAST = {"autocast": False}
+
+    def add_replica_state(layer, name, shape, initializer):
+        """Adds a float32 state that each replica updates alike and only the first replica's copy is saved.
+
+        Args:
+            layer: the layer that owns the state; assign the result to an attribute of it.
+            name: the state's name.
+            shape: its shape.
+            initializer: a Keras initializer.
+
+        Returns:
+            A variable that is not trainable and may be assigned inside a compiled function under `tf.distribute`.
+        """
+        return keras.Variable(
+            keras.initializers.get(initializer),
+            shape=shape,
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            synchronization="on_read",
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def random_uniform(shape, seed_generator):
+        """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
+        return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
+
+else:
+    import tensorflow as tf
+
+    register_serializable = keras.utils.register_keras_serializable
+    NO_AUTOCAST = {"experimental_autocast": False}
+
+    class SeedGenerator(tf.Module):
+        """`keras.random.SeedGenerator` for Keras 2: a seed and a counter, kept in a variable of the layer.
+
+        Args:
+            seed: integer, or None for one drawn from Python's `random`, as Keras 3 does.
+        """
+
+        def __init__(self, seed=None):
+            super().__init__()
+            import random
+
+            self.state = tf.Variable(
+                [random.randint(1, 10**9) if seed is None else seed, 0],
+                dtype=tf.int64,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                name="seed_generator_state",
+            )
+
+    def add_replica_state(layer, name, shape, initializer):
+        return layer.add_weight(
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            trainable=False,
+            experimental_autocast=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def random_uniform(shape, seed_generator):
+        seed = tf.identity(seed_generator.state)
+        seed_generator.state.assign(seed + tf.constant([0, 1], tf.int64))
+        return tf.random.stateless_uniform(shape, seed, alg="philox")
+
+    def _shape(tensor):
+        tensor = tf.convert_to_tensor(tensor)
+        dynamic = tf.shape(tensor)
+        return tuple(dynamic[i] if size is None else size for i, size in enumerate(tensor.shape))
+
+    def _max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
+        return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
+
+    ops = types.SimpleNamespace(
+        arange=tf.range,
+        cast=tf.cast,
+        clip=tf.clip_by_value,
+        concatenate=tf.concat,
+        convert_to_tensor=tf.convert_to_tensor,
+        expand_dims=tf.expand_dims,
+        eye=tf.eye,
+        floor=tf.floor,
+        log=tf.math.log,
+        matmul=tf.matmul,
+        max=tf.reduce_max,
+        maximum=tf.maximum,
+        max_pool=_max_pool,
+        mean=lambda x, axis=None, keepdims=False: tf.reduce_mean(x, axis, keepdims),
+        minimum=tf.minimum,
+        mod=tf.math.floormod,
+        ones_like=tf.ones_like,
+        relu=tf.nn.relu,
+        reshape=tf.reshape,
+        rsqrt=tf.math.rsqrt,
+        shape=_shape,
+        softmax=tf.nn.softmax,
+        softplus=tf.math.softplus,
+        sqrt=tf.sqrt,
+        square=tf.square,
+        stop_gradient=tf.stop_gradient,
+        sum=lambda x, axis=None, keepdims=False: tf.reduce_sum(x, axis, keepdims),
+        take=tf.gather,
+        transpose=tf.transpose,
+        zeros_like=tf.zeros_like,
+    )

@@ -1,0 +1,8 @@
+"""Layers: Attentive Normalization, and what the networks around it are built from."""
+
+from keras_an.layers.attentive_normalization import AttentiveNormalization
+from keras_an.layers.conditional_batch_normalization import ConditionalBatchNormalization
+from keras_an.layers.self_attention import SelfAttention
+from keras_an.layers.spectral_normalization import SpectralNormalization
+
+__all__ = ["AttentiveNormalization", "ConditionalBatchNormalization", "SelfAttention", "SpectralNormalization"]

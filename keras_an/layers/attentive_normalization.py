@@ -1,0 +1,284 @@
+"""Attentive Normalization."""
+
+import math
+
+from keras_an.backend import NO_AUTOCAST, SeedGenerator, keras, ops, register_serializable
+from keras_an.ops import normalize_regions, region_moments, released_region_moments, sample_positions, soft_layout
+from keras_an.regularizers import OrthogonalEntities
+
+
+@register_serializable(package="keras_an")
+class AttentiveNormalization(keras.layers.Layer):
+    """Learns a soft semantic layout of the feature map and normalises every region of it on its own.
+
+    With X the input, n entities and P positions:
+
+    - layout: `S = softmax_i(temperature * (t_i * F_i + X W_i))`, W the entity filters, `F[p, i] = q(X)[p] . k_i` the
+      similarity of position p to one of n positions drawn at random from the max-pooled keys (only in training);
+    - region moments: `mu_i = sum_p S_i v / sum_p S_i`, `var_i = sum_p S_i (v - mu_i)^2 / sum_p S_i`, v = X or v(X);
+    - region norm: `Xbar = sum_i S_i * ((v - mu_i) / sqrt(var_i + epsilon) * beta_i + alpha_i)`;
+    - output: `X + rho * Xbar`. rho starts at 0, so that a new layer is the identity.
+
+    All sums over regions are matrix products: time O(n P channels), memory O(P (channels + n)).
+
+    Args:
+        num_entities: integer, n. Defaults to 16.
+        temperature: positive float that multiplies the logits. Defaults to 0.1.
+        key_dim: integer, channels of the keys and queries of self-sampling. None, the default, is `channels // 8`, at
+            least 1.
+        pool_size: integer, side and stride of the max pooling of the keys; 1 pools nothing. Defaults to 2.
+        self_sampling: whether training adds the self-sampling branch to the logits. Defaults to True.
+        value_projection: whether the regions are normalised on a 1x1 convolution v(X) in place of X itself.
+            Defaults to False.
+        statistics: `"weighted"` (the paper's Eq. 4, the default), or `"released"`: the arithmetic of the authors'
+            TensorFlow code, for weights trained with it (other moments, `epsilon` 1e-7 outside the root, t clipped to
+            [0, 1]).
+        affine: whether every region has a learned scale beta and offset alpha. Defaults to True.
+        orthogonality: `"cosine"` (penalty on the angles between entity filters, the default), `"frobenius"` (on the
+            filters themselves, the paper's letter) or None.
+        orthogonal_weight: float, the penalty's weight lambda_o. Defaults to 1e-3.
+        epsilon: positive float under the root. Defaults to 1e-5.
+        entity_initializer: initializer of W, `(num_entities, channels)`. The default, None, draws from a normal of
+            deviation `1 / (temperature * sqrt(channels))`: on features of unit variance the logits then start at
+            deviation 1 whatever the number of channels is. Much smaller, and every entity covers everything alike.
+        seed: integer seed of self-sampling; None draws one.
+        data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+
+    Call arguments:
+        inputs: floating-point tensor with 1, 2 or 3 spatial dimensions.
+        training: boolean; self-sampling draws only where it is True. Otherwise the output is a pure function of the
+            input.
+        return_layout: boolean, whether to return `(outputs, layout)`. Defaults to False.
+
+    Input shape:
+        `(batch, *spatial, channels)`, or `(batch, channels, *spatial)` with `"channels_first"`. Spatial sizes may be
+        unknown until run time.
+
+    Output shape:
+        The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, and sums to 1 over
+        its last axis.
+
+    Raises:
+        ValueError: where an argument is out of its range, or the input is not as said above.
+
+    Example:
+
+    >>> features = keras.random.normal((4, 32, 32, 64))
+    >>> outputs, layout = keras_an.AttentiveNormalization(num_entities=8)(features, return_layout=True)
+    >>> outputs.shape, layout.shape
+    ((4, 32, 32, 64), (4, 32, 32, 8))
+
+    References:
+        Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020, arXiv 2004.03828):
+        Eq. 1-3 the layout, Eq. 2 the orthogonality, Eq. 4-5 the regional normalisation.
+    """
+
+    def __init__(
+        self,
+        num_entities=16,
+        temperature=0.1,
+        key_dim=None,
+        pool_size=2,
+        self_sampling=True,
+        value_projection=False,
+        statistics="weighted",
+        affine=True,
+        orthogonality="cosine",
+        orthogonal_weight=1e-3,
+        epsilon=1e-5,
+        entity_initializer=None,
+        seed=None,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_positive_integer("num_entities", num_entities)
+        _check_positive_integer("pool_size", pool_size)
+        if key_dim is not None:
+            _check_positive_integer("key_dim", key_dim)
+        _check_positive("temperature", temperature)
+        _check_positive("epsilon", epsilon)
+        _check_choice("statistics", statistics, ("weighted", "released"))
+        _check_choice("orthogonality", orthogonality, ("cosine", "frobenius", None))
+        _check_choice("data_format", data_format, ("channels_last", "channels_first", None))
+        self.num_entities = num_entities
+        self.temperature = temperature
+        self.key_dim = key_dim
+        self.pool_size = pool_size
+        self.self_sampling = self_sampling
+        self.value_projection = value_projection
+        self.statistics = statistics
+        self.affine = affine
+        self.orthogonality = orthogonality
+        self.orthogonal_weight = orthogonal_weight
+        self.epsilon = epsilon
+        self.entity_initializer = keras.initializers.get(entity_initializer)
+        self.seed = seed
+        self.data_format = data_format or keras.backend.image_data_format()
+        self.supports_masking = True
+        if self_sampling:
+            self.seed_generator = SeedGenerator(seed)
+            # As an attribute of the layer itself the state is also part of a `tf.train.Checkpoint`.
+            self.sampling_state = self.seed_generator.state
+
+    def build(self, input_shape):
+        if len(input_shape) not in (3, 4, 5):
+            raise ValueError(
+                "`AttentiveNormalization` takes inputs with 1, 2 or 3 spatial dimensions, (batch, *spatial, channels). "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        channels = input_shape[1 if self.data_format == "channels_first" else -1]
+        if channels is None:
+            raise ValueError(
+                "The number of channels of the input to `AttentiveNormalization` must be known. "
+                f"Received: input_shape={tuple(input_shape)} with data_format={self.data_format!r}"
+            )
+        self.entities = self._add_parameter(
+            "entities",
+            (self.num_entities, channels),
+            # Fan-out of (entities, channels) is the number of channels.
+            self.entity_initializer
+            or keras.initializers.VarianceScaling(
+                self.temperature**-2, mode="fan_out", distribution="untruncated_normal", seed=self.seed
+            ),
+            regularizer=OrthogonalEntities(self.orthogonal_weight, self.orthogonality) if self.orthogonality else None,
+        )
+        if self.self_sampling:
+            key_dim = self.key_dim or max(channels // 8, 1)
+            self.query_kernel = self._add_parameter("query_kernel", (channels, key_dim), "glorot_uniform")
+            self.query_bias = self._add_parameter("query_bias", (key_dim,), "zeros")
+            self.key_kernel = self._add_parameter("key_kernel", (channels, key_dim), "glorot_uniform")
+            self.key_bias = self._add_parameter("key_bias", (key_dim,), "zeros")
+            self.sampling_weight = self._add_parameter(
+                "sampling_weight", (self.num_entities,), keras.initializers.Constant(0.1)
+            )
+        if self.value_projection:
+            self.value_kernel = self._add_parameter("value_kernel", (channels, channels), "glorot_uniform")
+            self.value_bias = self._add_parameter("value_bias", (channels,), "zeros")
+        if self.affine:
+            self.beta = self._add_parameter("beta", (self.num_entities, channels), "ones")
+            self.alpha = self._add_parameter("alpha", (self.num_entities, channels), "zeros")
+        self.residual_weight = self._add_parameter("residual_weight", (), "zeros")
+        self.built = True
+
+    def _add_parameter(self, name, shape, initializer, regularizer=None):
+        return self.add_weight(
+            name=name, shape=shape, dtype="float32", initializer=initializer, regularizer=regularizer, **NO_AUTOCAST
+        )
+
+    def call(self, inputs, training=None, return_layout=False):
+        if "float" not in str(inputs.dtype):
+            raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
+        features = ops.cast(inputs, "float32")
+        if self.data_format == "channels_first":
+            features = _move_axis(features, 1, -1)
+        *outer, channels = ops.shape(features)  # outer: batch, *spatial
+        flat = ops.reshape(features, (outer[0], math.prod(outer[1:]), channels))  # (batch, positions, channels)
+        # Moments and layout do not change when the mean is taken out first, and lose no digits then.
+        mean = ops.mean(flat, axis=1, keepdims=True)  # (batch, 1, channels)
+        centered = flat - mean
+
+        layout = self._layout(flat, centered, mean, outer, bool(training) and self.self_sampling)
+        outputs = self._normalize(flat, centered, layout)
+        outputs = ops.reshape(flat + self.residual_weight * outputs, (*outer, channels))
+        if self.data_format == "channels_first":
+            outputs = _move_axis(outputs, -1, 1)
+        outputs = ops.cast(outputs, self.compute_dtype)
+        if return_layout:
+            return outputs, ops.reshape(layout, (*outer, self.num_entities))
+        return outputs
+
+    def _layout(self, flat, centered, mean, outer, sampling):
+        """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
+        filters = ops.transpose(self.entities)  # (channels, entities)
+        bias = None
+        if sampling:
+            weight = self.sampling_weight
+            if self.statistics == "released":
+                weight = ops.clip(weight, 0.0, 1.0)
+            keys = ops.transpose(self._sampled_keys(flat, outer), (0, 2, 1)) * weight  # (batch, key_dim, entities)
+            filters = filters + ops.matmul(self.query_kernel, keys)  # (batch, channels, entities)
+            bias = ops.matmul(self.query_bias[None, None], keys)  # (batch, 1, entities)
+        offset = ops.matmul(mean, filters)  # (batch, 1, entities)
+        return soft_layout(centered, filters, offset if bias is None else offset + bias, self.temperature)
+
+    def _sampled_keys(self, flat, outer):
+        """Max-pooled keys of `num_entities` windows of every image: `(batch, num_entities, key_dim)`."""
+        batch_size, *spatial = outer
+        grid = [ops.maximum(size // self.pool_size, 1) for size in spatial]
+        windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
+        indices = _window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
+        indices = indices + (ops.arange(batch_size) * math.prod(spatial))[:, None, None]
+        rows = ops.reshape(flat, (-1, flat.shape[-1]))  # (batch * positions, channels)
+        keys = ops.matmul(ops.take(rows, indices, axis=0), self.key_kernel) + self.key_bias
+        return ops.max(keys, axis=2)
+
+    def _normalize(self, flat, centered, layout):
+        """The regional normalisation `(batch, positions, channels)`."""
+        offset = self.alpha if self.affine else None
+        if self.statistics == "released":
+            values = ops.matmul(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
+            mean, deviation = released_region_moments(values, layout)
+            scale = 1.0 / (deviation + 1e-7)
+        else:
+            # The bias of v, and all that the mean contributes to it, drop out of the centred values.
+            values = ops.matmul(centered, self.value_kernel) if self.value_projection else centered
+            mean, variance = region_moments(values, layout)
+            scale = ops.rsqrt(variance + self.epsilon)
+        return normalize_regions(values, layout, mean, scale * self.beta if self.affine else scale, offset)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_entities": self.num_entities,
+            "temperature": self.temperature,
+            "key_dim": self.key_dim,
+            "pool_size": self.pool_size,
+            "self_sampling": self.self_sampling,
+            "value_projection": self.value_projection,
+            "statistics": self.statistics,
+            "affine": self.affine,
+            "orthogonality": self.orthogonality,
+            "orthogonal_weight": self.orthogonal_weight,
+            "epsilon": self.epsilon,
+            "entity_initializer": self.entity_initializer and keras.initializers.serialize(self.entity_initializer),
+            "seed": self.seed,
+            "data_format": self.data_format,
+        }
+
+
+def _window_positions(windows, grid, spatial, pool_size):
+    """Flat positions in the feature map of all elements of pooling windows: `(batch, samples, pool_size ** rank)`."""
+    flat = ops.zeros_like(windows)[:, :, None]  # (batch, samples, elements so far)
+    stride = 1
+    for size, grid_size in zip(reversed(spatial), reversed(grid)):
+        first = ops.mod(windows, grid_size)[:, :, None] * pool_size
+        windows = windows // grid_size
+        # A map narrower than a window is one window, whose missing elements repeat the last.
+        along = ops.minimum(first + ops.arange(pool_size), size - 1)  # (batch, samples, pool_size)
+        flat = flat[:, :, :, None] + along[:, :, None, :] * stride  # one more dimension of the window
+        flat = ops.reshape(flat, (*ops.shape(windows), -1))
+        stride = stride * size
+    return flat
+
+
+def _move_axis(tensor, source, destination):
+    axes = list(range(len(tensor.shape)))
+    axes.insert(destination % len(axes), axes.pop(source))
+    return ops.transpose(tensor, axes)
+
+
+def _check_positive_integer(name, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+
+
+def _check_positive(name, value):
+    if not value > 0:
+        raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")

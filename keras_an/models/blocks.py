@@ -1,0 +1,54 @@
+"""Pieces that the residual generator and the projection discriminator share."""
+
+from keras_an.backend import keras
+from keras_an.layers import AttentiveNormalization, SelfAttention, SpectralNormalization
+
+ATTENTION_KINDS = ("none", "self_attention", "attentive_normalization")
+
+
+def conv(filters, kernel_size, name, spectral_normalization=True):
+    """A convolution that keeps height and width, under spectral normalisation unless told otherwise."""
+    return normalized(keras.layers.Conv2D(filters, kernel_size, padding="same", name=name), spectral_normalization)
+
+
+def normalized(layer, spectral_normalization=True):
+    """`layer`, wrapped in `SpectralNormalization` where asked."""
+    return SpectralNormalization(layer) if spectral_normalization else layer
+
+
+def attend(features, kind, name, spectral_normalization, num_entities, seed):
+    """The attention slot of a block, between its first convolution and what follows.
+
+    Args:
+        features: Keras tensor `(batch, height, width, channels)`.
+        kind: one of `ATTENTION_KINDS`.
+        name: name of the layer.
+        spectral_normalization: whether the projections of self-attention are spectrally normalised.
+        num_entities: entities of Attentive Normalization.
+        seed: integer or None, for its self-sampling.
+    """
+    if kind == "self_attention":
+        return normalized(SelfAttention(name=name), spectral_normalization)(features)
+    if kind == "attentive_normalization":
+        features, _ = AttentiveNormalization(num_entities, seed=seed, name=name)(features, return_layout=True)
+    return features
+
+
+def num_resampling_blocks(resolution, attention, attention_blocks):
+    """The number of blocks between 4 x 4 and `resolution`, after checking the arguments that depend on it.
+
+    Raises:
+        ValueError: where `resolution` is not 4 times a power of two from 8 on, `attention` is no known kind, or a
+            number in `attention_blocks` is not a block's.
+    """
+    num_blocks = (resolution // 4).bit_length() - 1
+    if num_blocks < 1 or resolution != 4 << num_blocks:
+        raise ValueError(f"`resolution` must be 8, 16, 32, 64, 128, ... Received: resolution={resolution}")
+    if attention not in ATTENTION_KINDS:
+        raise ValueError(f"`attention` must be one of {ATTENTION_KINDS}. Received: attention={attention!r}")
+    if any(not 1 <= block <= num_blocks for block in attention_blocks):
+        raise ValueError(
+            f"`attention_blocks` must name blocks from 1 to {num_blocks} at resolution {resolution}. "
+            f"Received: attention_blocks={list(attention_blocks)}"
+        )
+    return num_blocks

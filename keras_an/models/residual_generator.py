@@ -1,0 +1,77 @@
+"""The class-conditional residual generator."""
+
+from keras_an.backend import keras
+from keras_an.layers import ConditionalBatchNormalization
+from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
+
+
+def residual_generator(
+    resolution=128,
+    num_classes=1000,
+    latent_dim=128,
+    base_channels=64,
+    image_channels=3,
+    attention="attentive_normalization",
+    attention_blocks=(3,),
+    num_entities=16,
+    spectral_normalization=True,
+    synchronized=False,
+    seed=None,
+):
+    """Residual up-sampling generator with conditional batch norm, of the SN-GAN and SAGAN family.
+
+    A dense layer makes a 4 x 4 map, then each block doubles its side: block b of B gives
+    `base_channels * 2 ** (B - b)` channels, so 128 pixels take 5 blocks from 4x4x1024 to 128x128x64. The attention
+    slot stands between a block's first convolution and the normalisation that follows it.
+
+    Args:
+        resolution: side of the images, 4 times a power of two. Defaults to 128.
+        num_classes: integer.
+        latent_dim: integer, size of z. Defaults to 128.
+        base_channels: integer, channels at full resolution. Defaults to 64.
+        image_channels: integer. Defaults to 3.
+        attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
+        attention_blocks: numbers of the blocks, from 1, that carry it. Defaults to the third, as in the paper.
+        num_entities: integer, entities of Attentive Normalization. Defaults to 16.
+        spectral_normalization: whether convolutions and dense layers are spectrally normalised. Defaults to True.
+        synchronized: whether batch norm takes the moments of the global batch under `tf.distribute`.
+        seed: integer seed of self-sampling, or None.
+
+    Returns:
+        `keras.Model` from `[z, label]`, z float `(batch, latent_dim)`, label int32 `(batch,)`, to images float32
+        `(batch, resolution, resolution, image_channels)` in [-1, 1].
+
+    Raises:
+        ValueError: where `resolution`, `attention` or `attention_blocks` is out of range.
+
+    References:
+        Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.1;
+        Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019).
+    """
+    num_blocks = num_resampling_blocks(resolution, attention, attention_blocks)
+    z = keras.Input((latent_dim,), name="z")
+    label = keras.Input((), dtype="int32", name="label")
+
+    def norm(name):
+        return ConditionalBatchNormalization(num_classes, synchronized=synchronized, name=name)
+
+    channels = base_channels * 2 ** (num_blocks - 1)
+    dense = normalized(keras.layers.Dense(4 * 4 * channels, name="project"), spectral_normalization)
+    x = keras.layers.Reshape((4, 4, channels), name="reshape")(dense(z))
+    for block in range(1, num_blocks + 1):
+        name, channels = f"block{block}", base_channels * 2 ** (num_blocks - block)
+        shortcut = keras.layers.UpSampling2D(name=f"{name}_shortcut_up")(x)
+        shortcut = conv(channels, 1, f"{name}_shortcut", spectral_normalization)(shortcut)
+        x = keras.layers.ReLU(name=f"{name}_relu1")(norm(f"{name}_norm1")([x, label]))
+        x = keras.layers.UpSampling2D(name=f"{name}_up")(x)
+        x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
+        if block in attention_blocks:
+            x = attend(x, attention, f"{name}_attention", spectral_normalization, num_entities, seed)
+        x = keras.layers.ReLU(name=f"{name}_relu2")(norm(f"{name}_norm2")([x, label]))
+        x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
+        x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=synchronized, name="final_norm")(x)
+    x = keras.layers.ReLU(name="final_relu")(x)
+    x = conv(image_channels, 3, "to_image", spectral_normalization)(x)
+    images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)
+    return keras.Model([z, label], images, name="generator")

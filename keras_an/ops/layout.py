@@ -1,0 +1,49 @@
+"""The soft semantic layout, and the positions that self-sampling draws (paper, Section 3.1)."""
+
+from keras_an.backend import ops, random_uniform
+
+
+def soft_layout(features, filters, bias=None, temperature=0.1):
+    """Assigns every position softly to the entities: `softmax_i(temperature * (features . filters_i + bias_i))`.
+
+    Args:
+        features: float32 `(batch, positions, channels)`.
+        filters: float32 `(channels, entities)`, or `(batch, channels, entities)` with filters of each image.
+        bias: float32 `(batch, 1, entities)`, added to the logits; None adds nothing.
+        temperature: float that multiplies the logits, as in the paper (Eq. 3).
+
+    Returns:
+        float32 `(batch, positions, entities)`, at least 0, summing to 1 over the entities.
+    """
+    logits = ops.matmul(features, filters * temperature)  # (batch, positions, entities)
+    if bias is not None:
+        logits = logits + bias * temperature
+    return ops.softmax(logits, axis=-1)
+
+
+def sample_positions(batch_size, num_positions, num_samples, seed_generator):
+    """Draws positions for every image: uniform, without replacement, one from each of `num_samples` equal strata.
+
+    The positions are cut into strata whose sizes differ by one at most, one position is drawn from each, and all
+    draws of an image are rotated by one uniform offset. Each draw by itself is thus uniform over all positions, and
+    the draws of an image are distinct, without sorting noise over all positions. Where there are fewer positions
+    than samples, positions repeat, each as often as any other within one.
+
+    Args:
+        batch_size: integer or scalar tensor.
+        num_positions: integer or scalar tensor, at least 1.
+        num_samples: integer, draws per image.
+        seed_generator: `keras_an.backend.SeedGenerator`.
+
+    Returns:
+        int32 `(batch_size, num_samples)`, in `[0, num_positions)`.
+    """
+    noise = random_uniform((batch_size, num_samples + 1), seed_generator)
+    edges = ops.arange(num_samples + 1) * num_positions // num_samples
+    starts, ends = edges[:-1], edges[1:]
+    # float32 rounds products of the noise up to the interval's end where there are very many positions.
+    sizes = ops.maximum(ends - starts, 1)
+    within = ops.cast(noise[:, :-1] * ops.cast(sizes, "float32"), "int32")  # (batch, samples)
+    within = ops.minimum(within, sizes - 1)
+    offset = ops.cast(noise[:, -1:] * ops.cast(num_positions, "float32"), "int32")  # (batch, 1)
+    return ops.mod(starts + within + offset, num_positions)

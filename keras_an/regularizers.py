@@ -1,0 +1,34 @@
+"""Regularizers."""
+
+from keras_an.backend import keras, register_serializable
+from keras_an.ops import orthogonality
+
+
+@register_serializable(package="keras_an")
+class OrthogonalEntities(keras.regularizers.Regularizer):
+    """Penalty `weight * sum((W W^T - I)^2)` on entity filters W, so that each learns another region.
+
+    Args:
+        weight: float, lambda_o of the paper. Defaults to 1e-3.
+        mode: `"cosine"` (rows of W scaled to unit length first, the default) or `"frobenius"` (W itself).
+
+    Raises:
+        ValueError: where `mode` is neither, or `weight` is negative.
+
+    References:
+        Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Eq. 2.
+    """
+
+    def __init__(self, weight=1e-3, mode="cosine"):
+        if mode not in ("cosine", "frobenius"):
+            raise ValueError(f"`mode` must be 'cosine' or 'frobenius'. Received: mode={mode!r}")
+        if weight < 0:
+            raise ValueError(f"`weight` must not be negative. Received: weight={weight}")
+        self.weight = weight
+        self.mode = mode
+
+    def __call__(self, entities):
+        return self.weight * orthogonality(entities, self.mode)
+
+    def get_config(self):
+        return {"weight": self.weight, "mode": self.mode}
