@@ -16,7 +16,7 @@ def normalized(layer, spectral_normalization=True):
     return SpectralNormalization(layer) if spectral_normalization else layer
 
 
-def attend(features, kind, name, spectral_normalization, num_entities, seed):
+def attend(features, kind, name, spectral_normalization, num_entities, orthogonal_weight, seed):
     """The attention slot of a block, between its first convolution and what follows.
 
     Args:
@@ -25,12 +25,14 @@ def attend(features, kind, name, spectral_normalization, num_entities, seed):
         name: name of the layer.
         spectral_normalization: whether the projections of self-attention are spectrally normalised.
         num_entities: entities of Attentive Normalization.
+        orthogonal_weight: weight of their orthogonality penalty.
         seed: integer or None, for its self-sampling.
     """
     if kind == "self_attention":
         return normalized(SelfAttention(name=name), spectral_normalization)(features)
     if kind == "attentive_normalization":
-        features, _ = AttentiveNormalization(num_entities, seed=seed, name=name)(features, return_layout=True)
+        layer = AttentiveNormalization(num_entities, orthogonal_weight=orthogonal_weight, seed=seed, name=name)
+        features, _ = layer(features, return_layout=True)
     return features
 
 

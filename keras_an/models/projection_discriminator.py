@@ -12,6 +12,7 @@ def projection_discriminator(
     attention="attentive_normalization",
     attention_blocks=(1,),
     num_entities=16,
+    orthogonal_weight=1e-3,
     spectral_normalization=True,
     seed=None,
 ):
@@ -29,6 +30,7 @@ def projection_discriminator(
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
         attention_blocks: numbers of the blocks, from 1, that carry it. Defaults to the first, as in the paper.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
+        orthogonal_weight: float, weight of their orthogonality penalty. Defaults to 1e-3.
         spectral_normalization: whether all weights are spectrally normalised. Defaults to True.
         seed: integer seed of self-sampling, or None.
 
@@ -56,13 +58,13 @@ def projection_discriminator(
             x = keras.layers.ReLU(name=f"{name}_relu1")(x)
         x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
         if block in attention_blocks:
-            x = attend(x, attention, f"{name}_attention", spectral_normalization, num_entities, seed)
+            x = attend(x, attention, f"{name}_attention", spectral_normalization, num_entities, orthogonal_weight, seed)
         x = keras.layers.ReLU(name=f"{name}_relu2")(x)
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.AveragePooling2D(2, name=f"{name}_down")(x)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     x = keras.layers.ReLU(name="final_relu")(x)
-    x = keras.layers.GlobalAveragePooling2D(2, name="mean_positions")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="mean_positions")(x)
     features = keras.layers.Rescaling(16.0, name="sum_positions")(x)  # 4 x 4 positions
     logit = normalized(keras.layers.Dense(1, name="logit"), spectral_normalization)(features)
     embedding = normalized(keras.layers.Embedding(num_classes, channels, name="embed"), spectral_normalization)(label)

@@ -1,0 +1,49 @@
+"""Packages `keras_an`, the layer package; `trainers` and `tools` run from a clone."""
+
+import re
+
+from setuptools import find_packages, setup
+
+with open("keras_an/__init__.py", encoding="utf-8") as file:
+    VERSION = re.search(r'^__version__ = "(.*)"$', file.read(), re.MULTILINE).group(1)
+with open("README.md", encoding="utf-8") as file:
+    README = file.read()
+
+# Each range is what the tests ran on: TensorFlow 2.15 with Keras 2.15, and TensorFlow 2.21 with Keras 3.
+TENSORFLOW = ["tensorflow>=2.15.1,<2.22"]
+TRAIN = [
+    *TENSORFLOW,
+    "absl-py>=1.4,<3",
+    "omegaconf>=2.3,<3",
+    "PyYAML>=6,<7",
+    "scikit-learn>=1.3,<2",
+    "tensorboard>=2.15,<2.22",
+    "tensorflow-gan==2.1.0",
+    "tensorflow-hub>=0.16,<0.17",  # imported by TF-GAN's classifier_metrics
+    "tensorflow-probability>=0.23,<0.26",
+    "tqdm>=4.60,<5",
+]
+
+setup(
+    name="keras-an",
+    version=VERSION,
+    description="Attentive Normalization (CVPR 2020) for TensorFlow and Keras",
+    long_description=README,
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["keras_an", "keras_an.*"]),
+    python_requires=">=3.9,<3.14",
+    install_requires=["keras>=2.15,<4", "numpy>=1.23"],
+    extras_require={
+        "tensorflow": TENSORFLOW,
+        "train": TRAIN,
+        # The last stack on which TensorFlow Addons and TF-GAN import as they were released.
+        "addons": [
+            "tensorflow==2.15.1",
+            "tensorflow-addons==0.23.0",
+            "tensorflow-probability<0.24",
+            "numpy<2",
+        ],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3,<4", "hypothesis>=6,<7", "ruff==0.17.6"],
+    },
+)

@@ -1,0 +1,180 @@
+"""Exports the generator of a run as a SavedModel, and checks what it wrote.
+
+python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model
+
+`serving_default`: `z` float32 (None, latent_dim), `label` int32 (None,) in [0, classes) to `images` float32
+(None, height, width, channels) in [-1, 1] and `layouts` float32 (None, height', width', entities), the soft layout of
+the generator's first Attentive Normalization (absent where it has none). Deterministic, for any batch size.
+"""
+
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("model_dir", None, "Folder of the run to export.", required=True)
+flags.DEFINE_string("output_dir", None, "Folder to write the SavedModel to.", required=True)
+flags.DEFINE_string("checkpoint", None, "Checkpoint to export, as DIR/ckpt-STEP; the newest of the run by default.")
+flags.DEFINE_bool("use_ema", True, "Whether to export the averaged weights.")
+
+METADATA_FILE = "keras_an_export.json"
+TOLERANCE = 1e-4
+
+
+class ExportError(ValueError):
+    """The export cannot be made; the message says why."""
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    from trainers.configs import ConfigError
+
+    try:
+        export(FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.use_ema)
+    except (ExportError, ConfigError) as error:
+        logging.error("%s", error)
+        sys.exit(2)
+
+
+def export(model_dir, output_dir, checkpoint=None, use_ema=True):
+    """Writes the SavedModel, reloads it and compares it with the live model before it takes its place.
+
+    Args:
+        model_dir: folder of the run.
+        output_dir: folder of the SavedModel. An export of this tool that is there is replaced once the new one is
+            verified; anything else is refused.
+        checkpoint: path of a checkpoint, or None for the run's newest.
+        use_ema: whether the averaged weights are exported.
+
+    Returns:
+        The largest absolute difference that was seen.
+
+    Raises:
+        ExportError: where the run, the checkpoint or the folder is not as it must be, or the check fails.
+    """
+    import tensorflow as tf
+
+    from trainers import configs
+
+    params = configs.load_params(os.path.join(model_dir, "params.yaml"))
+    checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
+    if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
+        raise ExportError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")
+    metadata = {"checkpoint": os.path.basename(checkpoint), "use_ema": use_ema}
+    if _is_exported(output_dir, metadata):
+        logging.info("%s already holds %s.", output_dir, metadata["checkpoint"])
+        return 0.0
+    generator = restore_generator(params, checkpoint, use_ema)
+    partial = output_dir.rstrip("/") + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    module, signature = serving_module(generator, params.task.model.latent_dim)
+    tf.saved_model.save(module, partial, signatures={"serving_default": signature})
+    difference = verify(partial, generator, params.task.model)
+    with open(os.path.join(partial, METADATA_FILE), "w", encoding="utf-8") as file:
+        json.dump(metadata, file, indent=1)
+    shutil.rmtree(output_dir, ignore_errors=True)
+    os.replace(partial, output_dir)
+    logging.info("Wrote %s from %s; reloaded, it differs by %.1e at most.", output_dir, checkpoint, difference)
+    return difference
+
+
+def restore_generator(params, checkpoint, use_ema):
+    """The generator of a run with the weights of a checkpoint.
+
+    Raises:
+        ExportError: where the checkpoint's weights are not those of the configuration.
+    """
+    import tensorflow as tf
+
+    from trainers.configs.networks import build_networks
+
+    generator, _ = build_networks(params)
+    name = "ema_generator" if use_ema else "generator"
+    try:
+        status = tf.train.Checkpoint(**{name: generator}).restore(checkpoint)
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ExportError(f"{checkpoint} does not hold the networks of its run's params.yaml: {error}") from error
+    return generator
+
+
+def serving_module(generator, latent_dim):
+    """A `tf.Module` that holds `generator`, and the concrete function of its signature."""
+    import tensorflow as tf
+
+    from keras_an.models import attentive_layers, attentive_probe
+
+    module = tf.Module()
+    module.probe = attentive_probe(generator)
+    has_layouts = bool(attentive_layers(generator))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, latent_dim), tf.float32, name="z"),
+            tf.TensorSpec((None,), tf.int32, name="label"),
+        ]
+    )
+    def serve(z, label):
+        seen = module.probe([z, label], training=False)
+        outputs = {"images": seen["outputs"]}
+        return {**outputs, "layouts": seen["layouts"][0]} if has_layouts else outputs
+
+    module.serve = serve
+    return module, serve.get_concrete_function()
+
+
+def verify(path, generator, model):
+    """Compares a SavedModel with the live generator on batches of 1, 3 and 8.
+
+    Args:
+        path: folder of the SavedModel.
+        generator: the live `keras.Model`.
+        model: `schema.ModelConfig`.
+
+    Returns:
+        The largest absolute difference of the images.
+
+    Raises:
+        ExportError: where it exceeds the tolerance, 1e-4, or the output is not finite.
+    """
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    random = np.random.default_rng(0)
+    worst = 0.0
+    for batch_size in (1, 3, 8):
+        z = tf.constant(random.normal(size=(batch_size, model.latent_dim)), tf.float32)
+        label = tf.constant(random.integers(model.num_classes, size=batch_size), tf.int32)
+        difference = np.abs(serve(z=z, label=label)["images"] - generator([z, label], training=False)).max()
+        worst = max(worst, float(difference))
+        if not difference <= TOLERANCE:  # also where it is not a number
+            raise ExportError(
+                f"The SavedModel in {path} differs from the live model by {difference} at batch {batch_size}; at most "
+                f"{TOLERANCE} is allowed. Nothing was replaced."
+            )
+    return worst
+
+
+def _is_exported(output_dir, metadata):
+    """Whether the folder holds this very export already.
+
+    Raises:
+        ExportError: where it holds something that this tool did not make.
+    """
+    if not os.path.isdir(output_dir) or not os.listdir(output_dir):
+        return False
+    path = os.path.join(output_dir, METADATA_FILE)
+    if not os.path.exists(path):
+        raise ExportError(f"--output_dir={output_dir} is not empty and no export of this tool. Name another folder.")
+    with open(path, encoding="utf-8") as file:
+        return json.load(file) == metadata
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,162 @@
+"""Resolves a run's configuration: experiment < config files < override, as in Model Garden.
+
+OmegaConf merges and checks types against the dataclasses of `schema`; this module turns its complaints into errors
+that name the key, the nearest valid one, the type wanted and the file or flag at fault.
+"""
+
+import dataclasses
+import difflib
+import re
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from trainers.configs import schema
+from trainers.configs.experiments import EXPERIMENTS
+
+
+class ConfigError(ValueError):
+    """The configuration breaks a rule that the message names."""
+
+
+def resolve(experiment, config_files=(), params_override=""):
+    """The configuration of a run.
+
+    Args:
+        experiment: a name in `EXPERIMENTS`.
+        config_files: paths of YAML files, each over the ones before.
+        params_override: `"a.b=1,c.d=x"`, over all files.
+
+    Returns:
+        `schema.ExperimentConfig`, checked.
+
+    Raises:
+        ConfigError: for an unknown experiment or key, a value of another type or out of range, an unreadable file.
+    """
+    if experiment not in EXPERIMENTS:
+        raise ConfigError(
+            f"--experiment must be one of {sorted(EXPERIMENTS)}.{_nearest(experiment, EXPERIMENTS)} "
+            f"Received: {experiment!r}"
+        )
+    params = OmegaConf.structured(EXPERIMENTS[experiment]())
+    for path in config_files:
+        params = _merge(params, lambda path=path: _read_yaml(path), f"config file {path}")
+    if params_override:
+        # Commas inside brackets belong to a list.
+        pairs = re.split(r",(?![^\[{]*[\]}])", params_override)
+        for pair in pairs:
+            if "=" not in pair:
+                raise ConfigError(f"--params_override takes key=value pairs with commas between. Received: {pair!r}")
+        params = _merge(params, lambda: OmegaConf.from_dotlist(pairs), "--params_override")
+    return _checked(OmegaConf.to_object(params))
+
+
+def load_params(path):
+    """Reads the `params.yaml` of a run.
+
+    Raises:
+        ConfigError: where the file is missing, or is no configuration of this version.
+    """
+    params = _merge(OmegaConf.structured(schema.ExperimentConfig()), lambda: _read_yaml(path), f"file {path}")
+    return _checked(OmegaConf.to_object(params))
+
+
+def dump(params):
+    """The configuration as YAML text, in the order of the dataclasses."""
+    return yaml.safe_dump(dataclasses.asdict(params), sort_keys=False)
+
+
+def nested_differences(old, new, prefix=""):
+    """Lines `key: old -> new` for every value that differs between two configurations."""
+    if not dataclasses.is_dataclass(old):
+        return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
+    lines = []
+    for field in dataclasses.fields(old):
+        key = f"{prefix}.{field.name}" if prefix else field.name
+        lines += nested_differences(getattr(old, field.name), getattr(new, field.name), key)
+    return lines
+
+
+def _read_yaml(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read the configuration in {path}: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys to values. Received: {type(content).__name__}")
+    return OmegaConf.create(content or {})
+
+
+def _merge(params, read, source):
+    try:
+        return OmegaConf.merge(params, read())
+    except ConfigKeyError as error:
+        valid = _keys(schema.ExperimentConfig())
+        raise ConfigError(f"Unknown key `{error.full_key}` in {source}.{_nearest(error.full_key, valid)}") from error
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        key = getattr(error, "full_key", None)
+        wanted = f"`{key}` must be {_type_name(key)}. " if key else ""
+        raise ConfigError(f"{wanted}{str(error).splitlines()[0]} (in {source})") from error
+
+
+def _keys(config, prefix=""):
+    keys = {}
+    for field in dataclasses.fields(config):
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
+        keys[key] = field.type
+        if dataclasses.is_dataclass(value):
+            keys.update(_keys(value, f"{key}."))
+    return keys
+
+
+def _type_name(key):
+    kind = _keys(schema.ExperimentConfig()).get(re.sub(r"\[.*", "", key))
+    if kind is None:
+        return "another type"
+    if dataclasses.is_dataclass(kind):
+        return "a group of keys"
+    return f"of type {getattr(kind, '__name__', str(kind)) if isinstance(kind, type) else str(kind)}"
+
+
+def _nearest(name, valid):
+    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" Did you mean `{matches[0]}`?" if matches else ""
+
+
+def _checked(params):
+    task, trainer, runtime = params.task, params.trainer, params.runtime
+    choices = {
+        "runtime.distribution_strategy": (runtime.distribution_strategy, ("off", "one_device", "mirrored")),
+        "runtime.mixed_precision_dtype": (runtime.mixed_precision_dtype, ("float32", "bfloat16")),
+        "task.train_data.dataset": (task.train_data.dataset, ("digits",)),
+        "task.validation_data.dataset": (task.validation_data.dataset, ("digits",)),
+        "task.train_data.split": (task.train_data.split, ("train", "test")),
+        "task.validation_data.split": (task.validation_data.split, ("train", "test")),
+    }
+    for key, (value, valid) in choices.items():
+        if value not in valid:
+            raise ConfigError(f"`{key}` must be one of {valid}.{_nearest(value, valid)} Received: {value!r}")
+    at_least_one = {
+        "trainer.train_steps": trainer.train_steps,
+        "trainer.steps_per_loop": trainer.steps_per_loop,
+        "trainer.checkpoint_interval": trainer.checkpoint_interval,
+        "trainer.summary_interval": trainer.summary_interval,
+        "trainer.validation_interval": trainer.validation_interval,
+        "trainer.max_to_keep": trainer.max_to_keep,
+        "trainer.discriminator_steps": trainer.discriminator_steps,
+        "task.train_data.global_batch_size": task.train_data.global_batch_size,
+        "task.validation_data.global_batch_size": task.validation_data.global_batch_size,
+        "task.evaluation.num_samples": task.evaluation.num_samples,
+        "task.model.num_classes": task.model.num_classes,
+        "task.model.latent_dim": task.model.latent_dim,
+    }
+    for key, value in at_least_one.items():
+        if value < 1:
+            raise ConfigError(f"`{key}` must be at least 1. Received: {value}")
+    if not 0 <= trainer.ema_decay < 1:
+        raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
+    if runtime.num_gpus < 0:
+        raise ConfigError(f"`runtime.num_gpus` must not be negative. Received: {runtime.num_gpus}")
+    return params

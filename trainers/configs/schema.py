@@ -1,0 +1,127 @@
+"""The configuration of a run, in Model Garden's groups: `task`, `trainer`, `runtime`."""
+
+import dataclasses
+from typing import List
+
+
+def _field(make, **kwargs):
+    return dataclasses.field(default_factory=lambda: make(**kwargs))
+
+
+@dataclasses.dataclass
+class NetworkConfig:
+    """A generator or a discriminator.
+
+    attention: "none", "self_attention" or "attentive_normalization". attention_blocks: the blocks, from 1, that carry
+    it. num_entities: entities of Attentive Normalization. base_channels: channels at full resolution.
+    """
+
+    base_channels: int = 64
+    attention: str = "attentive_normalization"
+    attention_blocks: List[int] = dataclasses.field(default_factory=lambda: [1])
+    num_entities: int = 16
+    spectral_normalization: bool = True
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """Both networks of the class-conditional GAN. resolution: side of the images in pixels."""
+
+    resolution: int = 128
+    num_classes: int = 1000
+    latent_dim: int = 128
+    image_channels: int = 3
+    generator: NetworkConfig = _field(NetworkConfig, attention_blocks=[3])
+    discriminator: NetworkConfig = _field(NetworkConfig)
+
+
+@dataclasses.dataclass
+class LossesConfig:
+    """orthogonal_weight: lambda_o, the weight of the orthogonality penalty of each Attentive Normalization layer."""
+
+    orthogonal_weight: float = 1e-3
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Images with labels. dataset: "digits". global_batch_size: images of a step over all replicas."""
+
+    dataset: str = "digits"
+    split: str = "train"
+    global_batch_size: int = 64
+
+
+@dataclasses.dataclass
+class EvaluationConfig:
+    """num_samples: generated images that are scored. classifier_epochs: epochs of the classifier that scores them."""
+
+    num_samples: int = 1000
+    classifier_epochs: int = 20
+
+
+@dataclasses.dataclass
+class TaskConfig:
+    """What is learned from what."""
+
+    model: ModelConfig = _field(ModelConfig)
+    losses: LossesConfig = _field(LossesConfig)
+    train_data: DataConfig = _field(DataConfig)
+    validation_data: DataConfig = _field(DataConfig, split="test")
+    evaluation: EvaluationConfig = _field(EvaluationConfig)
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """Adam, as SAGAN sets it."""
+
+    learning_rate: float = 1e-4
+    beta_1: float = 0.0
+    beta_2: float = 0.9
+    epsilon: float = 1e-8
+
+
+@dataclasses.dataclass
+class TrainerConfig:
+    """How long, how often, and by which optimizers. Intervals and `train_steps` count generator steps.
+
+    steps_per_loop: steps in one call of the compiled loop. max_to_keep: checkpoints kept. discriminator_steps: updates
+    of the discriminator before each of the generator. ema_decay: of the generator's weights that evaluation uses; 0
+    keeps no average.
+    """
+
+    train_steps: int = 1_000_000
+    steps_per_loop: int = 100
+    checkpoint_interval: int = 5000
+    summary_interval: int = 500
+    validation_interval: int = 10_000
+    max_to_keep: int = 5
+    discriminator_steps: int = 1
+    generator_optimizer: OptimizerConfig = _field(OptimizerConfig)
+    discriminator_optimizer: OptimizerConfig = _field(OptimizerConfig, learning_rate=4e-4)
+    ema_decay: float = 0.999
+
+
+@dataclasses.dataclass
+class RuntimeConfig:
+    """Where it runs.
+
+    distribution_strategy: "off", "one_device" or "mirrored". num_gpus: 0 runs on the CPU. mixed_precision_dtype:
+    "float32" or "bfloat16". enable_xla: whether losses and gradients are compiled with XLA. seed: of weights, data
+    order and noise. deterministic: whether TensorFlow's ops must give the same bits in every run.
+    """
+
+    distribution_strategy: str = "mirrored"
+    num_gpus: int = 0
+    mixed_precision_dtype: str = "float32"
+    enable_xla: bool = False
+    seed: int = 0
+    deterministic: bool = False
+
+
+@dataclasses.dataclass
+class ExperimentConfig:
+    """The whole configuration of a run; `params.yaml` holds it."""
+
+    task: TaskConfig = _field(TaskConfig)
+    trainer: TrainerConfig = _field(TrainerConfig)
+    runtime: RuntimeConfig = _field(RuntimeConfig)

@@ -1,0 +1,181 @@
+"""The outer loop that the trainers share: steps, checkpoints, summaries, evaluation, progress."""
+
+import datetime
+import math
+import os
+import sys
+import time
+
+import tensorflow as tf
+from absl import logging
+from tqdm import tqdm
+
+from trainers import configs, summaries
+
+
+class TrainingLoop:
+    """Runs a trainer up to `trainer.train_steps`, from its last checkpoint where there is one.
+
+    Args:
+        trainer: an object with `step`, `images_per_step`, `checkpoint_items()` and `train(iterator, num_steps)`.
+        evaluator: an object with `scalars()` for every summary, and `evaluate()` and `pictures()` for a validation.
+        make_dataset: function from a number of steps to leave out to the distributed training data.
+        params: `schema.ExperimentConfig`.
+        model_dir: the run's folder.
+    """
+
+    def __init__(self, trainer, evaluator, make_dataset, params, model_dir):
+        self._trainer = trainer
+        self._evaluator = evaluator
+        self._make_dataset = make_dataset
+        self._params = params
+        self._model_dir = model_dir
+        self._scores = None
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(**trainer.checkpoint_items()), model_dir, params.trainer.max_to_keep
+        )
+
+    @property
+    def step(self):
+        """Steps taken so far, an integer."""
+        return int(self._trainer.step)
+
+    def restore(self):
+        """Restores the newest checkpoint and returns its path, or None where there is none yet."""
+        path = self._manager.latest_checkpoint
+        if path:
+            self._manager.checkpoint.restore(path).assert_consumed()
+            logging.info("Restored %s", path)
+        return path
+
+    def train(self, validate):
+        """Trains to the end; with `validate`, evaluates on the way.
+
+        Args:
+            validate: whether to evaluate at every `trainer.validation_interval`.
+
+        Raises:
+            FloatingPointError: when a loss is no longer finite; no checkpoint is written then.
+        """
+        config, start = self._params.trainer, self.step
+        iterator = iter(self._make_dataset(start))
+        writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "train"))
+        progress = Progress(start, config.train_steps, self._trainer.images_per_step)
+        with writer.as_default(), progress:
+            if not start:
+                text = "\n".join("    " + line for line in configs.dump(self._params).splitlines())
+                tf.summary.text("configuration", text, step=0)
+            while self.step < config.train_steps:
+                begin = time.perf_counter()
+                num_steps = self._steps_to_next_event()
+                losses = self._trainer.train(iterator, tf.constant(num_steps))
+                losses = {name: float(value) for name, value in losses.items()}
+                self._check_finite(losses)
+                progress.advance(num_steps, time.perf_counter() - begin, losses)
+                self._handle_events(progress, validate)
+        writer.close()
+
+    def evaluate(self):
+        """Evaluates now: scalars and pictures go to `<model_dir>/validation`, the pictures also to PNG files.
+
+        Returns:
+            The scores, floats by name, and the step as `step`.
+        """
+        scores, pictures = self._evaluator.evaluate(), self._evaluator.pictures()
+        writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "validation"))
+        with writer.as_default(step=self.step):
+            for name, value in scores.items():
+                tf.summary.scalar(name, value)
+            for name, picture in pictures.items():
+                tf.summary.image(name, picture[None])
+                summaries.write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
+        writer.close()
+        logging.info("Step %d: %s", self.step, ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        self._scores = {"step": self.step, **scores}
+        return self._scores
+
+    def last_scores(self):
+        """The scores at the present step, evaluated now unless they were already; with the step itself as `step`."""
+        if self._scores is None or self._scores["step"] != self.step:
+            self.evaluate()
+        return self._scores
+
+    def _intervals(self):
+        config = self._params.trainer
+        return config.summary_interval, config.checkpoint_interval, config.validation_interval
+
+    def _steps_to_next_event(self):
+        config, step = self._params.trainer, self.step
+        to_events = [interval - step % interval for interval in self._intervals()]
+        return min(config.steps_per_loop, config.train_steps - step, *to_events)
+
+    def _handle_events(self, progress, validate):
+        last = self.step == self._params.trainer.train_steps
+        summary, checkpoint, validation = (last or self.step % interval == 0 for interval in self._intervals())
+        if summary:
+            scalars = {**progress.report(), **self._evaluator.scalars()}
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value, step=self.step)
+        if checkpoint:
+            self._manager.save(checkpoint_number=self.step)
+        if validate and validation:
+            self.evaluate()
+
+    def _check_finite(self, losses):
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise FloatingPointError(
+                f"A loss is not finite at step {self.step}: {losses}. The last good checkpoint is "
+                f"{self._manager.latest_checkpoint}; nothing was written since."
+            )
+
+
+class Progress:
+    """Shows steps, images/s, time left and losses: a bar on a terminal, a line for every report otherwise.
+
+    Args:
+        start: steps taken before.
+        total: steps at the end.
+        images_per_step: images of a step over all replicas.
+    """
+
+    def __init__(self, start, total, images_per_step):
+        self._step, self._total, self._images_per_step = start, total, images_per_step
+        self._seconds = self._steps = 0
+        self._losses = {}
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(initial=start, total=total, unit="step", disable=not self._terminal, dynamic_ncols=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self._bar.close()
+
+    def advance(self, num_steps, seconds, losses):
+        """Counts steps that took `seconds`, with their mean losses."""
+        self._step += num_steps
+        self._steps += num_steps
+        self._seconds += seconds
+        for name, value in losses.items():
+            self._losses[name] = self._losses.get(name, 0.0) + value * num_steps
+        shown = {"img/s": f"{num_steps * self._images_per_step / seconds:.0f}"}
+        shown.update({_short(name): f"{value:.2f}" for name, value in losses.items() if name.endswith("_loss")})
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(num_steps)
+
+    def report(self):
+        """Ends a period: returns mean losses and images/s by the names of the summaries, and logs them off a terminal."""
+        scalars = {f"losses/{name}": value / self._steps for name, value in self._losses.items()}
+        scalars["images_per_second"] = self._steps * self._images_per_step / self._seconds
+        if not self._terminal:
+            left = datetime.timedelta(seconds=round((self._total - self._step) * self._seconds / self._steps))
+            losses = ", ".join(f"{_short(name)} {value / self._steps:.3f}" for name, value in self._losses.items())
+            speed = scalars["images_per_second"]
+            logging.info("step %d/%d, %.0f images/s, ETA %s, %s", self._step, self._total, speed, left, losses)
+        self._seconds = self._steps = 0
+        self._losses = {}
+        return scalars
+
+
+def _short(name):
+    return name.replace("discriminator", "D").replace("generator", "G").replace("_loss", "")

@@ -1,0 +1,57 @@
+"""The folder of a run: made once, and never taken over by a run of something else."""
+
+import os
+
+from trainers import configs
+
+PARAMS_FILE = "params.yaml"
+
+
+class RunDirectoryError(ValueError):
+    """The folder cannot be used for this run; the message says why."""
+
+
+def prepare(model_dir, params, must_exist=False):
+    """Makes the folder of a run and writes `params.yaml`, or checks that the folder belongs to the same run.
+
+    A later start may change how long or how often (`trainer`, `runtime`), but not the networks, losses or training
+    data that the checkpoints were made with.
+
+    Args:
+        model_dir: the folder.
+        params: `schema.ExperimentConfig`.
+        must_exist: whether the run must be there already.
+
+    Raises:
+        RunDirectoryError: where the folder belongs to another run or to something else, or cannot be written.
+    """
+    path = os.path.join(model_dir, PARAMS_FILE)
+    if os.path.exists(path):
+        _check_same_run(path, params)
+    elif must_exist:
+        raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {PARAMS_FILE} in it.")
+    elif os.path.isdir(model_dir) and os.listdir(model_dir):
+        raise RunDirectoryError(
+            f"--model_dir={model_dir} is not empty and holds no {PARAMS_FILE}: it was made by something else. "
+            "Name a new folder."
+        )
+    if must_exist:
+        return
+    try:
+        os.makedirs(model_dir, exist_ok=True)
+        with open(path + ".partial", "w", encoding="utf-8") as file:
+            file.write(configs.dump(params))
+        os.replace(path + ".partial", path)
+    except OSError as error:
+        raise RunDirectoryError(f"--model_dir={model_dir} cannot be written: {error}") from error
+
+
+def _check_same_run(path, params):
+    old = configs.load_params(path)
+    differences = configs.nested_differences(old.task.model, params.task.model, "task.model")
+    differences += configs.nested_differences(old.task.losses, params.task.losses, "task.losses")
+    differences += configs.nested_differences(old.task.train_data, params.task.train_data, "task.train_data")
+    if differences:
+        raise RunDirectoryError(
+            f"{path} belongs to another run. It differs in {'; '.join(differences)}. Name a new --model_dir."
+        )
