@@ -122,9 +122,7 @@ class GanTrainer:
             key = tf.random.experimental.stateless_fold_in(key, tf.cast(part, tf.int64), alg="philox")
         model = self.params.task.model
         z = tf.random.stateless_normal((batch_size, model.latent_dim), key, alg="philox")
-        labels = tf.random.stateless_uniform(
-            (batch_size,), key, 0, model.num_classes, dtype=tf.int32, alg="philox"
-        )
+        labels = tf.random.stateless_uniform((batch_size,), key, 0, model.num_classes, dtype=tf.int32, alg="philox")
         return z, labels
 
     def _update_average(self):

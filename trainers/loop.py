@@ -164,7 +164,7 @@ class Progress:
         self._bar.update(num_steps)
 
     def report(self):
-        """Ends a period: returns mean losses and images/s by the names of the summaries, and logs them off a terminal."""
+        """Ends a period: returns its mean losses and images/s as summaries; logs them where there is no terminal."""
         scalars = {f"losses/{name}": value / self._steps for name, value in self._losses.items()}
         scalars["images_per_second"] = self._steps * self._images_per_step / self._seconds
         if not self._terminal:

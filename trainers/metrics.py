@@ -133,11 +133,11 @@ class GanEvaluator:
             classifier.load_weights(self._path)
             return classifier
         epochs = self._task.evaluation.classifier_epochs
-        logging.info("Training the classifier that scores the samples: %d epochs of %d images", epochs, len(self._train[1]))
-        trainable = keras.Model(classifier.inputs, classifier.outputs[1])
-        trainable.compile(
-            keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        logging.info(
+            "Training the classifier that scores the samples: %d epochs of %d images", epochs, len(self._train[1])
         )
+        trainable = keras.Model(classifier.inputs, classifier.outputs[1])
+        trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         trainable.fit(*self._train, batch_size=64, epochs=epochs, verbose=0)
         partial = self._path.replace(".weights.h5", ".partial.weights.h5")
         classifier.save_weights(partial)

@@ -18,9 +18,11 @@ flags.DEFINE_string("params_override", "", "Settings over all files: a.b=1,c.d=x
 
 SUMMARY = """
 Step {step} of {train_steps} in {model_dir}
-  label accuracy of {num_samples} generated images  {label_accuracy:.3f}  (real test images: {classifier_test_accuracy:.3f})
-  Fréchet distance in the classifier's features   {frechet_distance:.2f}  (real training images: {frechet_distance_floor:.2f})
-  spread within a class over that of real images  {spread_ratio:.2f}
+  label accuracy of {num_samples} generated images: {label_accuracy:.3f}
+    (real test images: {classifier_test_accuracy:.3f})
+  Fréchet distance in the classifier's features: {frechet_distance:.2f}
+    (real training images: {frechet_distance_floor:.2f})
+  spread within a class over that of real images: {spread_ratio:.2f}
 Pictures: {model_dir}/samples.png, {model_dir}/layouts.png
 TensorBoard: {python} -m tensorboard.main --logdir {model_dir}
 """

@@ -1,6 +1,6 @@
 """Class-conditional batch normalisation."""
 
-from keras_an.backend import keras, ops, register_serializable
+from keras_an.backend import keras, register_serializable
 
 
 @register_serializable(package="keras_an")

@@ -16,7 +16,7 @@ def normalized(layer, spectral_normalization=True):
     return SpectralNormalization(layer) if spectral_normalization else layer
 
 
-def attend(features, kind, name, spectral_normalization, num_entities, orthogonal_weight, seed):
+def attend(features, kind, name, spectral_normalization, attentive_options):
     """The attention slot of a block, between its first convolution and what follows.
 
     Args:
@@ -24,15 +24,12 @@ def attend(features, kind, name, spectral_normalization, num_entities, orthogona
         kind: one of `ATTENTION_KINDS`.
         name: name of the layer.
         spectral_normalization: whether the projections of self-attention are spectrally normalised.
-        num_entities: entities of Attentive Normalization.
-        orthogonal_weight: weight of their orthogonality penalty.
-        seed: integer or None, for its self-sampling.
+        attentive_options: arguments of `AttentiveNormalization`.
     """
     if kind == "self_attention":
         return normalized(SelfAttention(name=name), spectral_normalization)(features)
     if kind == "attentive_normalization":
-        layer = AttentiveNormalization(num_entities, orthogonal_weight=orthogonal_weight, seed=seed, name=name)
-        features, _ = layer(features, return_layout=True)
+        features, _ = AttentiveNormalization(**attentive_options, name=name)(features, return_layout=True)
     return features
 
 

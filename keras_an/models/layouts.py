@@ -8,7 +8,8 @@ def attentive_layers(model):
     """The `AttentiveNormalization` layers of a functional model of this package, in the order of the graph.
 
     Args:
-        model: `keras.Model` whose layers of that kind were called with `return_layout=True`, as all of this package are.
+        model: `keras.Model` whose layers of that kind were called with `return_layout=True`, as in
+            all networks of this package.
 
     Returns:
         A list of layers, empty where there are none.

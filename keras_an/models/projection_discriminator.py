@@ -12,9 +12,8 @@ def projection_discriminator(
     attention="attentive_normalization",
     attention_blocks=(1,),
     num_entities=16,
-    orthogonal_weight=1e-3,
+    attentive_options=None,
     spectral_normalization=True,
-    seed=None,
 ):
     """Residual down-sampling discriminator with a projection head, of the SN-GAN and SAGAN family.
 
@@ -30,9 +29,8 @@ def projection_discriminator(
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
         attention_blocks: numbers of the blocks, from 1, that carry it. Defaults to the first, as in the paper.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
-        orthogonal_weight: float, weight of their orthogonality penalty. Defaults to 1e-3.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         spectral_normalization: whether all weights are spectrally normalised. Defaults to True.
-        seed: integer seed of self-sampling, or None.
 
     Returns:
         `keras.Model` from `[image, label]`, image float `(batch, resolution, resolution, image_channels)` in [-1, 1],
@@ -58,7 +56,8 @@ def projection_discriminator(
             x = keras.layers.ReLU(name=f"{name}_relu1")(x)
         x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
         if block in attention_blocks:
-            x = attend(x, attention, f"{name}_attention", spectral_normalization, num_entities, orthogonal_weight, seed)
+            options = {"num_entities": num_entities, **(attentive_options or {})}
+            x = attend(x, attention, f"{name}_attention", spectral_normalization, options)
         x = keras.layers.ReLU(name=f"{name}_relu2")(x)
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.AveragePooling2D(2, name=f"{name}_down")(x)

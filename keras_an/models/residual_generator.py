@@ -14,10 +14,9 @@ def residual_generator(
     attention="attentive_normalization",
     attention_blocks=(3,),
     num_entities=16,
-    orthogonal_weight=1e-3,
+    attentive_options=None,
     spectral_normalization=True,
     synchronized=False,
-    seed=None,
 ):
     """Residual up-sampling generator with conditional batch norm, of the SN-GAN and SAGAN family.
 
@@ -34,10 +33,9 @@ def residual_generator(
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
         attention_blocks: numbers of the blocks, from 1, that carry it. Defaults to the third, as in the paper.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
-        orthogonal_weight: float, weight of their orthogonality penalty. Defaults to 1e-3.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         spectral_normalization: whether convolutions and dense layers are spectrally normalised. Defaults to True.
         synchronized: whether batch norm takes the moments of the global batch under `tf.distribute`.
-        seed: integer seed of self-sampling, or None.
 
     Returns:
         `keras.Model` from `[z, label]`, z float `(batch, latent_dim)`, label int32 `(batch,)`, to images float32
@@ -68,7 +66,8 @@ def residual_generator(
         x = keras.layers.UpSampling2D(name=f"{name}_up")(x)
         x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
         if block in attention_blocks:
-            x = attend(x, attention, f"{name}_attention", spectral_normalization, num_entities, orthogonal_weight, seed)
+            options = {"num_entities": num_entities, **(attentive_options or {})}
+            x = attend(x, attention, f"{name}_attention", spectral_normalization, options)
         x = keras.layers.ReLU(name=f"{name}_relu2")(norm(f"{name}_norm2")([x, label]))
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])

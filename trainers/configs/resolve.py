@@ -42,13 +42,11 @@ def resolve(experiment, config_files=(), params_override=""):
     params = OmegaConf.structured(EXPERIMENTS[experiment]())
     for path in config_files:
         params = _merge(params, lambda path=path: _read_yaml(path), f"config file {path}")
-    if params_override:
-        # Commas inside brackets belong to a list.
-        pairs = re.split(r",(?![^\[{]*[\]}])", params_override)
-        for pair in pairs:
-            if "=" not in pair:
-                raise ConfigError(f"--params_override takes key=value pairs with commas between. Received: {pair!r}")
-        params = _merge(params, lambda: OmegaConf.from_dotlist(pairs), "--params_override")
+    # Commas inside brackets belong to a list.
+    for pair in re.split(r",(?![^\[{]*[\]}])", params_override) if params_override else ():
+        if "=" not in pair:
+            raise ConfigError(f"--params_override takes key=value pairs with commas between. Received: {pair!r}")
+        params = _merge(params, lambda pair=pair: OmegaConf.from_dotlist([pair]), f"--params_override={pair}")
     return _checked(OmegaConf.to_object(params))
 
 

@@ -1,7 +1,7 @@
 """The configuration of a run, in Model Garden's groups: `task`, `trainer`, `runtime`."""
 
 import dataclasses
-from typing import List
+from typing import Optional
 
 
 def _field(make, **kwargs):
@@ -13,13 +13,15 @@ class NetworkConfig:
     """A generator or a discriminator.
 
     attention: "none", "self_attention" or "attentive_normalization". attention_blocks: the blocks, from 1, that carry
-    it. num_entities: entities of Attentive Normalization. base_channels: channels at full resolution.
+    it. num_entities: entities of Attentive Normalization. entity_stddev: deviation of their filters at the start; None is
+    the layer's own. base_channels: channels at full resolution.
     """
 
     base_channels: int = 64
     attention: str = "attentive_normalization"
-    attention_blocks: List[int] = dataclasses.field(default_factory=lambda: [1])
+    attention_blocks: list[int] = dataclasses.field(default_factory=lambda: [1])
     num_entities: int = 16
+    entity_stddev: Optional[float] = None
     spectral_normalization: bool = True
 
 

@@ -1,0 +1,57 @@
+# `make help` lists what there is.
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.10,$(if $(shell python$(v) --version 2>/dev/null),python$(v))) python3)
+VENV ?= .venv
+VENV_TF215 ?= .venv-tf215
+BIN := $(VENV)/bin
+# TensorFlow reports its CPU features at every start; errors still show.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-tf215 lint format tensorboard clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
+
+demo: $(VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo)
+	@$(BIN)/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
+	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
+
+test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
+	@$(BIN)/python -m pytest
+
+test-tf215: $(VENV_TF215)/.dev ## pass the tests on TensorFlow 2.15 and Keras 2, with TensorFlow Addons
+	@$(VENV_TF215)/bin/python -m pytest
+
+lint: $(VENV)/.dev ## check format, style and the direction of imports
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+format: $(VENV)/.dev ## format the sources
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+tensorboard: $(VENV)/.train ## open TensorBoard on all runs
+	@$(BIN)/python -m tensorboard.main --logdir runs
+
+clean: ## remove the environments and caches; runs are kept
+	rm -rf $(VENV) $(VENV_TF215) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$@ -m pip install --quiet --upgrade pip
+
+$(VENV)/.train: setup.py | $(VENV)/bin/python
+	@echo "Installing keras_an with TensorFlow and what training needs into $(VENV) (about 2 GB, some minutes)"
+	@$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@touch $@
+
+$(VENV)/.dev: setup.py | $(VENV)/bin/python
+	@echo "Installing keras_an with what training, tests and lint need into $(VENV) (about 2 GB, some minutes)"
+	@$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@touch $(VENV)/.train $@
+
+$(VENV_TF215)/.dev: setup.py
+	@echo "Installing keras_an with TensorFlow 2.15 and TensorFlow Addons into $(VENV_TF215) (some minutes)"
+	@$(PYTHON) -m venv $(VENV_TF215)
+	@$(VENV_TF215)/bin/python -m pip install --quiet --upgrade pip
+	@$(VENV_TF215)/bin/python -m pip install --quiet --editable '.[train,addons,dev]'
+	@touch $@
