@@ -13,8 +13,8 @@ class NetworkConfig:
     """A generator or a discriminator.
 
     attention: "none", "self_attention" or "attentive_normalization". attention_blocks: the blocks, from 1, that carry
-    it. num_entities: entities of Attentive Normalization. entity_stddev: deviation of their filters at the start; None is
-    the layer's own. base_channels: channels at full resolution.
+    it. num_entities: entities of Attentive Normalization. entity_stddev: deviation of their filters at the start; None
+    is the layer's own. base_channels: channels at full resolution.
     """
 
     base_channels: int = 64
