@@ -1,6 +1,7 @@
 """Regularizers."""
 
 from keras_an.backend import keras, register_serializable
+from keras_an.checks import check_one_of
 from keras_an.ops import orthogonality
 
 
@@ -20,8 +21,7 @@ class OrthogonalEntities(keras.regularizers.Regularizer):
     """
 
     def __init__(self, weight=1e-3, mode="cosine"):
-        if mode not in ("cosine", "frobenius"):
-            raise ValueError(f"`mode` must be 'cosine' or 'frobenius'. Received: mode={mode!r}")
+        check_one_of("mode", mode, ("cosine", "frobenius"))
         if weight < 0:
             raise ValueError(f"`weight` must not be negative. Received: weight={weight}")
         self.weight = weight

@@ -3,7 +3,15 @@
 import math
 
 from keras_an.backend import NO_AUTOCAST, SeedGenerator, keras, ops, register_serializable
-from keras_an.ops import normalize_regions, region_moments, released_region_moments, sample_positions, soft_layout
+from keras_an.checks import check_one_of, check_positive, check_positive_integer
+from keras_an.ops import (
+    normalize_regions,
+    region_moments,
+    released_region_moments,
+    sample_positions,
+    soft_layout,
+    window_positions,
+)
 from keras_an.regularizers import OrthogonalEntities
 
 
@@ -43,6 +51,10 @@ class AttentiveNormalization(keras.layers.Layer):
             deviation 1 whatever the number of channels is. Much smaller, and every entity covers everything alike.
         seed: integer seed of self-sampling; None draws one.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
+        entity_regularizer, entity_constraint: of W; the regularizer is added to the orthogonality penalty.
+        kernel_initializer, kernel_regularizer, kernel_constraint: of the kernels of k, q and v.
+        beta_initializer, beta_regularizer, beta_constraint: of beta, which starts at 1.
+        alpha_initializer, alpha_regularizer, alpha_constraint: of alpha, which starts at 0.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -90,18 +102,29 @@ class AttentiveNormalization(keras.layers.Layer):
         entity_initializer=None,
         seed=None,
         data_format=None,
+        entity_regularizer=None,
+        entity_constraint=None,
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        kernel_constraint=None,
+        beta_initializer="ones",
+        beta_regularizer=None,
+        beta_constraint=None,
+        alpha_initializer="zeros",
+        alpha_regularizer=None,
+        alpha_constraint=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_positive_integer("num_entities", num_entities)
-        _check_positive_integer("pool_size", pool_size)
+        check_positive_integer("num_entities", num_entities)
+        check_positive_integer("pool_size", pool_size)
         if key_dim is not None:
-            _check_positive_integer("key_dim", key_dim)
-        _check_positive("temperature", temperature)
-        _check_positive("epsilon", epsilon)
-        _check_choice("statistics", statistics, ("weighted", "released"))
-        _check_choice("orthogonality", orthogonality, ("cosine", "frobenius", None))
-        _check_choice("data_format", data_format, ("channels_last", "channels_first", None))
+            check_positive_integer("key_dim", key_dim)
+        check_positive("temperature", temperature)
+        check_positive("epsilon", epsilon)
+        check_one_of("statistics", statistics, ("weighted", "released"))
+        check_one_of("orthogonality", orthogonality, ("cosine", "frobenius", None))
+        check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
         self.num_entities = num_entities
         self.temperature = temperature
         self.key_dim = key_dim
@@ -114,6 +137,17 @@ class AttentiveNormalization(keras.layers.Layer):
         self.orthogonal_weight = orthogonal_weight
         self.epsilon = epsilon
         self.entity_initializer = keras.initializers.get(entity_initializer)
+        self.entity_regularizer = keras.regularizers.get(entity_regularizer)
+        self.entity_constraint = keras.constraints.get(entity_constraint)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.beta_regularizer = keras.regularizers.get(beta_regularizer)
+        self.beta_constraint = keras.constraints.get(beta_constraint)
+        self.alpha_initializer = keras.initializers.get(alpha_initializer)
+        self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
+        self.alpha_constraint = keras.constraints.get(alpha_constraint)
         self.seed = seed
         self.data_format = data_format or keras.backend.image_data_format()
         self.supports_masking = True
@@ -142,30 +176,50 @@ class AttentiveNormalization(keras.layers.Layer):
             or keras.initializers.VarianceScaling(
                 self.temperature**-2, mode="fan_out", distribution="untruncated_normal", seed=self.seed
             ),
-            regularizer=OrthogonalEntities(self.orthogonal_weight, self.orthogonality) if self.orthogonality else None,
+            self._entity_penalty(),
+            self.entity_constraint,
         )
+        kernel = (self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint)
         if self.self_sampling:
             key_dim = self.key_dim or max(channels // 8, 1)
-            self.query_kernel = self._add_parameter("query_kernel", (channels, key_dim), "glorot_uniform")
+            self.query_kernel = self._add_parameter("query_kernel", (channels, key_dim), *kernel)
             self.query_bias = self._add_parameter("query_bias", (key_dim,), "zeros")
-            self.key_kernel = self._add_parameter("key_kernel", (channels, key_dim), "glorot_uniform")
+            self.key_kernel = self._add_parameter("key_kernel", (channels, key_dim), *kernel)
             self.key_bias = self._add_parameter("key_bias", (key_dim,), "zeros")
             self.sampling_weight = self._add_parameter(
                 "sampling_weight", (self.num_entities,), keras.initializers.Constant(0.1)
             )
         if self.value_projection:
-            self.value_kernel = self._add_parameter("value_kernel", (channels, channels), "glorot_uniform")
+            self.value_kernel = self._add_parameter("value_kernel", (channels, channels), *kernel)
             self.value_bias = self._add_parameter("value_bias", (channels,), "zeros")
         if self.affine:
-            self.beta = self._add_parameter("beta", (self.num_entities, channels), "ones")
-            self.alpha = self._add_parameter("alpha", (self.num_entities, channels), "zeros")
+            shape = (self.num_entities, channels)
+            self.beta = self._add_parameter(
+                "beta", shape, self.beta_initializer, self.beta_regularizer, self.beta_constraint
+            )
+            self.alpha = self._add_parameter(
+                "alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint
+            )
         self.residual_weight = self._add_parameter("residual_weight", (), "zeros")
         self.built = True
 
-    def _add_parameter(self, name, shape, initializer, regularizer=None):
+    def _add_parameter(self, name, shape, initializer, regularizer=None, constraint=None):
         return self.add_weight(
-            name=name, shape=shape, dtype="float32", initializer=initializer, regularizer=regularizer, **NO_AUTOCAST
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            regularizer=regularizer,
+            constraint=constraint,
+            **NO_AUTOCAST,
         )
+
+    def _entity_penalty(self):
+        """The regularizer of W: orthogonality, the user's own, both added up, or None."""
+        if self.orthogonality is None:
+            return self.entity_regularizer
+        penalty, own = OrthogonalEntities(self.orthogonal_weight, self.orthogonality), self.entity_regularizer
+        return penalty if own is None else lambda entities: penalty(entities) + own(entities)
 
     def call(self, inputs, training=None, return_layout=False):
         if "float" not in str(inputs.dtype):
@@ -189,6 +243,10 @@ class AttentiveNormalization(keras.layers.Layer):
             return outputs, ops.reshape(layout, (*outer, self.num_entities))
         return outputs
 
+    def get_layout(self, inputs, training=None):
+        """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
+        return self(inputs, training=training, return_layout=True)[1]
+
     def _layout(self, flat, centered, mean, outer, sampling):
         """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
         filters = ops.transpose(self.entities)  # (channels, entities)
@@ -208,7 +266,7 @@ class AttentiveNormalization(keras.layers.Layer):
         batch_size, *spatial = outer
         grid = [ops.maximum(size // self.pool_size, 1) for size in spatial]
         windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
-        indices = _window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
+        indices = window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
         indices = indices + (ops.arange(batch_size) * math.prod(spatial))[:, None, None]
         rows = ops.reshape(flat, (-1, flat.shape[-1]))  # (batch * positions, channels)
         keys = ops.matmul(ops.take(rows, indices, axis=0), self.key_kernel) + self.key_bias
@@ -245,40 +303,21 @@ class AttentiveNormalization(keras.layers.Layer):
             "entity_initializer": self.entity_initializer and keras.initializers.serialize(self.entity_initializer),
             "seed": self.seed,
             "data_format": self.data_format,
+            "entity_regularizer": keras.regularizers.serialize(self.entity_regularizer),
+            "entity_constraint": keras.constraints.serialize(self.entity_constraint),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "beta_initializer": keras.initializers.serialize(self.beta_initializer),
+            "beta_regularizer": keras.regularizers.serialize(self.beta_regularizer),
+            "beta_constraint": keras.constraints.serialize(self.beta_constraint),
+            "alpha_initializer": keras.initializers.serialize(self.alpha_initializer),
+            "alpha_regularizer": keras.regularizers.serialize(self.alpha_regularizer),
+            "alpha_constraint": keras.constraints.serialize(self.alpha_constraint),
         }
-
-
-def _window_positions(windows, grid, spatial, pool_size):
-    """Flat positions in the feature map of all elements of pooling windows: `(batch, samples, pool_size ** rank)`."""
-    flat = ops.zeros_like(windows)[:, :, None]  # (batch, samples, elements so far)
-    stride = 1
-    for size, grid_size in zip(reversed(spatial), reversed(grid)):
-        first = ops.mod(windows, grid_size)[:, :, None] * pool_size
-        windows = windows // grid_size
-        # A map narrower than a window is one window, whose missing elements repeat the last.
-        along = ops.minimum(first + ops.arange(pool_size), size - 1)  # (batch, samples, pool_size)
-        flat = flat[:, :, :, None] + along[:, :, None, :] * stride  # one more dimension of the window
-        flat = ops.reshape(flat, (*ops.shape(windows), -1))
-        stride = stride * size
-    return flat
 
 
 def _move_axis(tensor, source, destination):
     axes = list(range(len(tensor.shape)))
     axes.insert(destination % len(axes), axes.pop(source))
     return ops.transpose(tensor, axes)
-
-
-def _check_positive_integer(name, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-
-
-def _check_positive(name, value):
-    if not value > 0:
-        raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}")
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")

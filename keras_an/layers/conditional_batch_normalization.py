@@ -1,6 +1,7 @@
 """Class-conditional batch normalisation."""
 
 from keras_an.backend import keras, register_serializable
+from keras_an.checks import check_positive_integer
 
 
 @register_serializable(package="keras_an")
@@ -40,8 +41,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
 
     def __init__(self, num_classes, momentum=0.9, epsilon=1e-5, synchronized=False, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}")
+        check_positive_integer("num_classes", num_classes)
         self.num_classes = num_classes
         self.momentum = momentum
         self.epsilon = epsilon

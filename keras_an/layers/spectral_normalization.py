@@ -3,6 +3,7 @@
 import contextlib
 
 from keras_an.backend import add_replica_state, keras, ops, register_serializable
+from keras_an.checks import check_positive_integer
 
 
 @register_serializable(package="keras_an")
@@ -42,10 +43,7 @@ class SpectralNormalization(keras.layers.Wrapper):
     """
 
     def __init__(self, layer, power_iterations=1, **kwargs):
-        if not isinstance(power_iterations, int) or power_iterations < 1:
-            raise ValueError(
-                f"`power_iterations` must be a positive integer. Received: power_iterations={power_iterations!r}"
-            )
+        check_positive_integer("power_iterations", power_iterations)
         kwargs.setdefault("name", f"sn_{layer.name}")
         super().__init__(layer, **kwargs)
         self.power_iterations = power_iterations

@@ -47,3 +47,28 @@ def sample_positions(batch_size, num_positions, num_samples, seed_generator):
     within = ops.minimum(within, sizes - 1)
     offset = ops.cast(noise[:, -1:] * ops.cast(num_positions, "float32"), "int32")  # (batch, 1)
     return ops.mod(starts + within + offset, num_positions)
+
+
+def window_positions(windows, grid, spatial, pool_size):
+    """Flat positions in the feature map of all elements of pooling windows.
+
+    Args:
+        windows: int32 `(batch, samples)`, flat indices of windows.
+        grid: windows along each spatial dimension, integers or scalar tensors.
+        spatial: positions along each spatial dimension.
+        pool_size: integer, side and stride of a window.
+
+    Returns:
+        int32 `(batch, samples, pool_size ** rank)`.
+    """
+    flat = ops.zeros_like(windows)[:, :, None]  # (batch, samples, elements so far)
+    stride = 1
+    for size, grid_size in zip(reversed(spatial), reversed(grid)):
+        first = ops.mod(windows, grid_size)[:, :, None] * pool_size
+        windows = windows // grid_size
+        # A map narrower than a window is one window, whose missing elements repeat the last.
+        along = ops.minimum(first + ops.arange(pool_size), size - 1)  # (batch, samples, pool_size)
+        flat = flat[:, :, :, None] + along[:, :, None, :] * stride  # one more dimension of the window
+        flat = ops.reshape(flat, (*ops.shape(windows), -1))
+        stride = stride * size
+    return flat
