@@ -179,18 +179,17 @@ class AttentiveNormalization(keras.layers.Layer):
             self._entity_penalty(),
             self.entity_constraint,
         )
-        kernel = (self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint)
         if self.self_sampling:
             key_dim = self.key_dim or max(channels // 8, 1)
-            self.query_kernel = self._add_parameter("query_kernel", (channels, key_dim), *kernel)
+            self.query_kernel = self._add_kernel("query_kernel", (channels, key_dim))
             self.query_bias = self._add_parameter("query_bias", (key_dim,), "zeros")
-            self.key_kernel = self._add_parameter("key_kernel", (channels, key_dim), *kernel)
+            self.key_kernel = self._add_kernel("key_kernel", (channels, key_dim))
             self.key_bias = self._add_parameter("key_bias", (key_dim,), "zeros")
             self.sampling_weight = self._add_parameter(
                 "sampling_weight", (self.num_entities,), keras.initializers.Constant(0.1)
             )
         if self.value_projection:
-            self.value_kernel = self._add_parameter("value_kernel", (channels, channels), *kernel)
+            self.value_kernel = self._add_kernel("value_kernel", (channels, channels))
             self.value_bias = self._add_parameter("value_bias", (channels,), "zeros")
         if self.affine:
             shape = (self.num_entities, channels)
@@ -213,6 +212,12 @@ class AttentiveNormalization(keras.layers.Layer):
             constraint=constraint,
             **NO_AUTOCAST,
         )
+
+    def _add_kernel(self, name, shape):
+        # One initializer object gives the same values at each call; query and key must not start equal.
+        initializer = self.kernel_initializer
+        initializer = type(initializer).from_config(initializer.get_config())
+        return self._add_parameter(name, shape, initializer, self.kernel_regularizer, self.kernel_constraint)
 
     def _entity_penalty(self):
         """The regularizer of W: orthogonality, the user's own, both added up, or None."""

@@ -17,20 +17,25 @@ def gan_digits32():
                 num_classes=10,
                 latent_dim=32,
                 image_channels=1,
-                generator=schema.NetworkConfig(base_channels=8, attention_blocks=[2], num_entities=8),
-                discriminator=schema.NetworkConfig(base_channels=8, attention_blocks=[1], num_entities=8),
+                generator=schema.NetworkConfig(
+                    base_channels=8, attention_blocks=[2], num_entities=8, entity_stddev=5.0
+                ),
+                discriminator=schema.NetworkConfig(
+                    base_channels=16, attention_blocks=[1], num_entities=8, entity_stddev=5.0
+                ),
             ),
             train_data=schema.DataConfig(global_batch_size=32),
             validation_data=schema.DataConfig(split="test", global_batch_size=100),
         ),
         trainer=schema.TrainerConfig(
-            train_steps=3000,
+            train_steps=1400,
             steps_per_loop=20,
-            checkpoint_interval=500,
+            checkpoint_interval=200,
             summary_interval=100,
-            validation_interval=500,
+            validation_interval=200,
             max_to_keep=2,
-            generator_optimizer=schema.OptimizerConfig(learning_rate=1e-3),
+            discriminator_steps=2,
+            generator_optimizer=schema.OptimizerConfig(learning_rate=7e-4),
             discriminator_optimizer=schema.OptimizerConfig(learning_rate=2e-3),
             ema_decay=0.995,
         ),
