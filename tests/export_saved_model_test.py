@@ -1,0 +1,187 @@
+"""The SavedModel: TensorFlow alone runs it, it says what the live model says, and nothing foreign is replaced."""
+
+import json
+import logging
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gan_test_case import call_main, contents, trained_run
+
+# Runs where neither the repository nor its packages can be imported.
+CONSUMER = """
+import sys
+
+sys.path = [entry for entry in sys.path if entry != sys.argv[3]]
+import numpy as np
+import tensorflow as tf
+
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+results = {}
+for size in (1, 3, 8):
+    z = tf.random.stateless_normal((size, 8), (1, size))
+    label = tf.range(size)
+    for turn in ("first", "second"):
+        for name, value in serve(z=z, label=label).items():
+            results[f"{turn}_{name}_{size}"] = value.numpy()
+assert not [name for name in sys.modules if name.split(".")[0] in ("keras_an", "trainers", "tools")]
+np.savez(sys.argv[2], **results)
+"""
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return trained_run(tmp_path_factory)[0]
+
+
+def export(model_dir, output_dir, **flag_values):
+    call_main("tools.export_saved_model", model_dir=model_dir, output_dir=output_dir, **flag_values)
+
+
+def exit_code_of(*args, **kwargs):
+    with pytest.raises(SystemExit) as caught:
+        export(*args, **kwargs)
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def exported(model_dir, tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("exports") / "saved_model"
+    export(model_dir, output_dir)
+    return output_dir
+
+
+@pytest.fixture(scope="module")
+def consumed(exported, tmp_path_factory):
+    """What a program with TensorFlow alone gets from the export."""
+    folder = tmp_path_factory.mktemp("consumer")
+    (folder / "consumer.py").write_text(CONSUMER, encoding="utf-8")
+    command = [sys.executable, "-I", str(folder / "consumer.py"), str(exported), str(folder / "results.npz")]
+    subprocess.run([*command, str(sys.path[0])], check=True, cwd=folder)
+    return np.load(folder / "results.npz")
+
+
+def serve(saved_model, count=6):
+    z = tf.random.stateless_normal((count, 8), (1, 2))
+    outputs = tf.saved_model.load(str(saved_model)).signatures["serving_default"](z=z, label=tf.range(count))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_tensorflow_alone_gets_images_and_layouts(consumed, size):
+    images, layouts = consumed[f"first_images_{size}"], consumed[f"first_layouts_{size}"]
+    assert images.shape == (size, 16, 16, 1) and images.dtype == np.float32
+    assert np.abs(images).max() <= 1.0 and images.std() > 0
+    assert layouts.shape == (size, 8, 8, 3) and layouts.dtype == np.float32
+    assert layouts.min() >= 0.0
+    np.testing.assert_allclose(layouts.sum(axis=-1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+@pytest.mark.parametrize("name", ["images", "layouts"])
+def test_same_input_gives_the_same_output(consumed, name, size):
+    np.testing.assert_array_equal(consumed[f"first_{name}_{size}"], consumed[f"second_{name}_{size}"])
+
+
+def test_signature_names_types_and_free_batch(exported):
+    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    inputs = signature.structured_input_signature[1]
+    assert {name: (spec.shape.as_list(), spec.dtype) for name, spec in inputs.items()} == {
+        "z": ([None, 8], tf.float32),
+        "label": ([None], tf.int32),
+    }
+    assert {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()} == {
+        "images": [None, 16, 16, 1],
+        "layouts": [None, 8, 8, 3],
+    }
+
+
+def test_metadata_names_the_checkpoint(exported):
+    metadata = json.loads((exported / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert pathlib.Path(metadata["checkpoint"]).name == "ckpt-8" and metadata["use_ema"] is True
+    assert not list(exported.parent.glob("*.partial"))
+
+
+def test_second_export_is_left_out(exported, model_dir, caplog):
+    before = contents(exported)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        export(model_dir, exported)
+    assert f"{exported} already holds ckpt-8" in caplog.text
+    assert contents(exported) == before
+
+
+@pytest.mark.slow
+def test_raw_weights_differ_from_the_average_and_take_its_place_where_asked(exported, model_dir, tmp_path):
+    replaced = shutil.copytree(exported, tmp_path / "saved_model")
+    average = serve(replaced)
+    export(model_dir, replaced, use_ema="false")
+    raw = serve(replaced)
+    assert np.abs(average["images"] - raw["images"]).max() > 1e-4
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_export_of_another_run_is_not_taken_for_this_one(exported, model_dir, tmp_path):
+    # Another run that happens to have a checkpoint of the same name.
+    other = shutil.copytree(model_dir, tmp_path / "other_run")
+    for part in ("index", "data-00000-of-00001"):
+        shutil.copy(other / f"ckpt-4.{part}", other / f"ckpt-8.{part}")
+    replaced = shutil.copytree(exported, tmp_path / "saved_model")
+    export(other, replaced)
+    assert np.abs(serve(exported)["images"] - serve(replaced)["images"]).max() > 1e-5
+
+
+def test_named_checkpoint_is_exported(exported, model_dir, tmp_path):
+    export(model_dir, tmp_path / "four", checkpoint=model_dir / "ckpt-4")
+    metadata = json.loads((tmp_path / "four" / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert pathlib.Path(metadata["checkpoint"]).name == "ckpt-4"
+    assert np.abs(serve(exported)["images"] - serve(tmp_path / "four")["images"]).max() > 1e-5
+
+
+def test_folder_of_something_else_is_refused_and_untouched(model_dir, tmp_path, caplog):
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    assert exit_code_of(model_dir, tmp_path) == 2
+    assert "no export of this tool" in caplog.text
+    assert contents(tmp_path) == {str(tmp_path / "thesis.txt"): b"years of work"}
+
+
+def test_regular_file_is_refused_and_untouched(model_dir, tmp_path):
+    (tmp_path / "file").write_text("content", encoding="utf-8")
+    assert exit_code_of(model_dir, tmp_path / "file") == 2
+    assert contents(tmp_path) == {str(tmp_path / "file"): b"content"}
+
+
+def test_folder_beside_the_output_is_untouched(model_dir, tmp_path):
+    beside = tmp_path / "saved_model.partial"
+    beside.mkdir()
+    (beside / "thesis.txt").write_text("years of work", encoding="utf-8")
+    try:
+        export(model_dir, tmp_path / "saved_model")
+    except SystemExit as refused:
+        assert refused.code == 2
+    assert (beside / "thesis.txt").read_text(encoding="utf-8") == "years of work"
+
+
+@pytest.mark.parametrize("missing", ["run", "checkpoint", "named checkpoint"])
+def test_missing_run_or_checkpoint_is_refused_and_nothing_is_written(model_dir, tmp_path, caplog, missing):
+    run = tmp_path / "run"
+    run.mkdir()
+    if missing != "run":
+        shutil.copy(model_dir / "params.yaml", run)
+    named = {"checkpoint": run / "ckpt-5"} if missing == "named checkpoint" else {}
+    assert exit_code_of(run, tmp_path / "out", **named) == 2
+    assert {"run": "params.yaml", "checkpoint": str(run), "named checkpoint": "ckpt-5"}[missing] in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoint_of_other_networks_is_refused(model_dir, tmp_path, caplog):
+    other = shutil.copytree(model_dir, tmp_path / "run")
+    params = (other / "params.yaml").read_text(encoding="utf-8")
+    (other / "params.yaml").write_text(params.replace("base_channels: 4", "base_channels: 6"), encoding="utf-8")
+    assert exit_code_of(other, tmp_path / "out") == 2
+    assert "does not hold the networks" in caplog.text and not (tmp_path / "out").exists()

@@ -1,0 +1,94 @@
+"""What the tests of trainers and tools share: a small GAN, mains as functions, and readers of what a run writes."""
+
+import contextlib
+import functools
+import importlib
+import io
+import pathlib
+import sys
+
+import tensorflow as tf
+from absl import flags
+
+from trainers import configs
+
+SMALL = ",".join(
+    [
+        "task.model.resolution=16",
+        "task.model.latent_dim=8",
+        "task.model.generator.base_channels=4",
+        "task.model.generator.attention_blocks=[1]",
+        "task.model.generator.num_entities=3",
+        "task.model.generator.entity_stddev=null",
+        "task.model.discriminator.base_channels=4",
+        "task.model.discriminator.attention_blocks=[1]",
+        "task.model.discriminator.num_entities=3",
+        "task.model.discriminator.entity_stddev=null",
+        "task.train_data.global_batch_size=8",
+        "task.validation_data.global_batch_size=30",
+        "task.evaluation.num_samples=50",
+        "task.evaluation.classifier_epochs=1",
+        "trainer.discriminator_steps=1",
+    ]
+)
+RUN = SMALL + (
+    ",trainer.train_steps=8,trainer.steps_per_loop=4,trainer.summary_interval=4,trainer.checkpoint_interval=4"
+    ",trainer.validation_interval=8,runtime.distribution_strategy=mirrored"
+)
+
+
+def small_params(**overrides):
+    """The demo experiment with tiny networks; `overrides` by key, with `__` for a dot."""
+    pairs = [SMALL, *(f"{key.replace('__', '.')}={value}" for key, value in overrides.items())]
+    return configs.resolve("gan_digits32", params_override=",".join(pairs))
+
+
+def call_main(name, *arguments, **flag_values):
+    """Runs a main in this process. Mains share names of flags, so a main's flags are gone again after the call."""
+    sys.modules.pop(name, None)
+    module = importlib.import_module(name)
+    try:
+        flags.FLAGS([name, *(f"--{flag}={value}" for flag, value in flag_values.items())])
+        module.main([name, *arguments])
+    finally:
+        for flag in flags.FLAGS.get_flags_for_module(name):
+            delattr(flags.FLAGS, flag.name)
+        flags.FLAGS.unparse_flags()
+
+
+def train_gan(model_dir, mode="train_and_eval", override=RUN):
+    """Runs `trainers.train_gan` on `model_dir`."""
+    call_main("trainers.train_gan", experiment="gan_digits32", mode=mode, model_dir=model_dir, params_override=override)
+
+
+def trained_run(tmp_path_factory):
+    """The folder of a run of 8 steps on two replicas, and what it printed; made once in a session.
+
+    Tests that write to the folder take a copy.
+    """
+    return _trained_run(tmp_path_factory.getbasetemp())
+
+
+@functools.lru_cache(maxsize=1)
+def _trained_run(folder):
+    model_dir = folder / "trained_run"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        train_gan(model_dir)
+    return model_dir, printed.getvalue()
+
+
+def contents(folder):
+    """Bytes of all files below `folder`, by path."""
+    return {str(path): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*")) if path.is_file()}
+
+
+def summaries_of(folder):
+    """What the event files of `folder` hold: `{tag: {step: tensor}}`."""
+    found = {}
+    for path in sorted(pathlib.Path(folder).glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found

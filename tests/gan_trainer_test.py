@@ -1,0 +1,234 @@
+"""One step of the GAN: what moves, how far, and that a break in a run leaves no trace."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gan_test_case import small_params as params_of
+from keras_an.backend import keras
+from trainers import distribution, gan_trainer, input_pipelines
+
+ONE = tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+def small_params(**overrides):
+    """One block in each network: tracing is what costs time here."""
+    return params_of(task__model__resolution=8, **overrides)
+
+
+def make_trainer(params, strategy=ONE):
+    distribution.set_up_runtime(params.runtime)
+    return gan_trainer.GanTrainer(params, strategy)
+
+
+def batches_from(params, start_batch=0, strategy=ONE):
+    data, resolution = params.task.train_data, params.task.model.resolution
+    return iter(input_pipelines.training_dataset(strategy, data, resolution, params.runtime.seed, start_batch))
+
+
+def values(variables):
+    return [tf.convert_to_tensor(variable).numpy() for variable in variables]
+
+
+def state(trainer):
+    """All that a checkpoint holds, in order."""
+    items = trainer.checkpoint_items()
+    found = {}
+    for name, item in items.items():
+        variables = item.variables if hasattr(item, "variables") else [item]
+        variables = variables() if callable(variables) else variables
+        found.update({f"{name}/{index}": value for index, value in enumerate(values(variables))})
+    return found
+
+
+def train(trainer, iterator, num_steps):
+    return {name: float(value) for name, value in trainer.train(iterator, tf.constant(num_steps)).items()}
+
+
+class Unbroken:
+    """A run of six steps without a break, and what was seen on the way."""
+
+    def __init__(self, folder):
+        self.params = small_params()
+        self.trainer = make_trainer(self.params)
+        checkpoint = tf.train.Checkpoint(**self.trainer.checkpoint_items())
+        iterator = batches_from(self.params)
+        self.states, self.losses = [state(self.trainer)], []
+        for num_steps in (1, 1, 2, 2):
+            self.losses.append(train(self.trainer, iterator, num_steps))
+            self.states.append(state(self.trainer))
+            if int(self.trainer.step) == 4:
+                self.checkpoint = checkpoint.write(f"{folder}/ckpt")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    return Unbroken(tmp_path_factory.mktemp("unbroken"))
+
+
+def test_metrics_are_finite_and_named(unbroken):
+    for losses in unbroken.losses:
+        assert tuple(losses) == gan_trainer.METRICS
+        assert all(np.isfinite(value) for value in losses.values())
+
+
+def test_generator_loss_and_hinge_bounds_hold(unbroken):
+    for losses in unbroken.losses:
+        # relu(1 - real) + relu(1 + fake) is at least what its means give.
+        assert losses["discriminator_loss"] >= 2.0 - losses["discriminator_real"] + losses["discriminator_fake"] - 1e-5
+        assert losses["orthogonality_loss"] > 0.0
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_every_trainable_weight_of_both_networks_moves(unbroken, network):
+    before, after = unbroken.states[0], unbroken.states[-1]
+    variables = getattr(unbroken.trainer, network).variables
+    trainable = {id(variable) for variable in getattr(unbroken.trainer, network).trainable_variables}
+    still = [
+        variable.name
+        for index, variable in enumerate(variables)
+        if id(variable) in trainable and np.array_equal(before[f"{network}/{index}"], after[f"{network}/{index}"])
+    ]
+    assert not still
+
+
+def test_step_counts_steps(unbroken):
+    assert [int(found["step/0"]) for found in unbroken.states] == [0, 1, 2, 4, 6]
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_average_follows_the_generator_by_its_formula(unbroken, step):
+    before, after = unbroken.states[step], unbroken.states[step + 1]
+    decay = min(unbroken.params.trainer.ema_decay, (1.0 + step) / (10.0 + step))
+    names = [name.split("/")[1] for name in before if name.startswith("generator/")]
+    moved = 0
+    for index in names:
+        old, new = before[f"ema_generator/{index}"], after[f"generator/{index}"]
+        if new.dtype.kind == "f":
+            expected = decay * old + (1.0 - decay) * new
+            moved += not np.array_equal(old, new)
+        else:
+            expected = new
+        np.testing.assert_allclose(after[f"ema_generator/{index}"], expected, rtol=1e-5, atol=1e-6)
+    assert moved > len(names) // 2
+
+
+def test_average_starts_as_the_generator(unbroken):
+    first = unbroken.states[0]
+    for name, value in first.items():
+        if name.startswith("generator/"):
+            np.testing.assert_array_equal(first[f"ema_{name}"], value)
+
+
+def test_resumed_run_equals_the_unbroken_one_bit_for_bit(unbroken):
+    resumed = make_trainer(unbroken.params)
+    checkpoint = tf.train.Checkpoint(**resumed.checkpoint_items())
+    checkpoint.read(unbroken.checkpoint).assert_consumed()
+    losses = train(resumed, batches_from(unbroken.params, start_batch=4), 2)
+    assert losses == unbroken.losses[-1]
+    expected, found = unbroken.states[-1], state(resumed)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_xla_gives_the_same_losses(unbroken):
+    compiled = make_trainer(small_params(runtime__enable_xla="true"))
+    initial = unbroken.states[0]
+    for name, value in state(compiled).items():
+        np.testing.assert_array_equal(value, initial[name], err_msg=name)
+    iterator = batches_from(compiled.params)
+    for step in (0, 1):
+        losses = train(compiled, iterator, 1)
+        for name, value in losses.items():
+            assert value == pytest.approx(unbroken.losses[step][name], abs=1e-4), (step, name)
+
+
+def test_bfloat16_stays_finite_and_keeps_weights_in_float32():
+    trainer = make_trainer(small_params(runtime__mixed_precision_dtype="bfloat16"))
+    losses = train(trainer, batches_from(trainer.params), 2)
+    images = trainer.generator([tf.zeros((1, 8)), tf.constant([0])], training=False)
+    assert trainer.generator.get_layer("block1_add").compute_dtype == "bfloat16"
+    assert all(np.isfinite(value) for value in losses.values())
+    assert images.dtype == tf.float32
+    assert {value.dtype for value in state(trainer).values() if value.dtype.kind not in "iu"} == {np.dtype("float32")}
+
+
+@pytest.fixture
+def eager():
+    """For single steps: they need no trace then, which takes far longer than the step."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_discriminator_steps_take_as_many_batches_a_step(eager):
+    params = small_params(trainer__discriminator_steps=3)
+    trainer, iterator = make_trainer(params), batches_from(params)
+    train(trainer, iterator, 1)
+    following = next(batches_from(params, start_batch=3))
+    np.testing.assert_array_equal(next(iterator)["image"], following["image"])
+    assert trainer.images_per_step == 3 * params.task.train_data.global_batch_size
+
+
+def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, monkeypatch, eager):
+    # The penalty is heavy, so that a wrong factor on it shows as well; Adam would hide one, so SGD it is.
+    params = small_params(task__losses__orthogonal_weight=1.0)
+    random = np.random.default_rng(0)
+    z = tf.constant(random.normal(size=(4, 8)), tf.float32)
+    batch = {
+        "image": tf.constant(random.uniform(-1, 1, (4, 8, 8, 1)), tf.float32),
+        "label": tf.constant([1, 3, 5, 7]),
+    }
+    monkeypatch.setattr(gan_trainer.GanTrainer, "_draw", lambda *unused: (z, batch["label"]))
+
+    def one_step(strategy):
+        trainer = make_trainer(params, strategy)
+        for network in ("generator", "discriminator"):
+            with strategy.scope():
+                optimizer = keras.optimizers.SGD(0.05)
+                optimizer.build(getattr(trainer, network).trainable_variables)
+            setattr(trainer, f"{network}_optimizer", optimizer)
+        before = state(trainer)
+        dataset = strategy.distribute_datasets_from_function(
+            lambda context: tf.data.Dataset.from_tensors(batch).repeat()
+        )
+        losses = train(trainer, iter(dataset), 1)
+        return before, state(trainer), losses
+
+    before, one, losses = one_step(ONE)
+    start, two, replica_losses = one_step(mirrored)
+    for name in ("generator", "discriminator"):
+        for key in (key for key in before if key.startswith(f"{name}/")):
+            np.testing.assert_array_equal(start[key], before[key], err_msg=key)
+            np.testing.assert_allclose(two[key], one[key], rtol=1e-4, atol=1e-5, err_msg=key)
+        furthest = max(np.abs(one[key] - before[key]).max() for key in before if key.startswith(f"{name}/"))
+        assert furthest > 1e-2
+    for name, value in losses.items():
+        assert replica_losses[name] == pytest.approx(value, rel=1e-4, abs=1e-5)
+
+
+def test_draws_differ_by_replica_step_and_purpose_and_repeat(mirrored):
+    params = small_params()
+    with mirrored.scope():
+        step = tf.Variable(0, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+    drawing = gan_trainer.GanTrainer.__new__(gan_trainer.GanTrainer)
+    drawing.params, drawing.step = params, step
+
+    @tf.function
+    def draw(purpose, index):
+        return mirrored.run(lambda: drawing._draw(64, purpose, index))
+
+    def values_of(purpose, index):
+        z, labels = draw(purpose, index)
+        for part in mirrored.experimental_local_results(labels):
+            assert part.dtype == tf.int32 and set(part.numpy()) <= set(range(10)) and len(set(part.numpy())) > 5
+        return [part.numpy().tobytes() for part in mirrored.experimental_local_results(z)]
+
+    first = [values_of(purpose, index) for purpose, index in ((0, 0), (0, 1), (1, 0))]
+    again = values_of(0, 0)
+    step.assign_add(1)
+    later = values_of(0, 0)
+    assert again == first[0]
+    assert len({*sum(first, []), *later}) == 8

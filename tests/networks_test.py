@@ -1,0 +1,52 @@
+"""The networks that a configuration describes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gan_test_case import small_params
+from keras_an.models import attentive_layers
+from trainers.configs.networks import build_networks
+
+
+def attentive(**overrides):
+    """The attentive layers of both networks."""
+    return [layer for network in build_networks(small_params(**overrides)) for layer in attentive_layers(network)]
+
+
+def values(layer):
+    return tf.convert_to_tensor(layer.entities).numpy()
+
+
+def test_networks_have_the_shapes_of_the_configuration():
+    generator, discriminator = build_networks(small_params(task__model__num_classes=7))
+    assert [tuple(part.shape) for part in generator.inputs] == [(None, 8), (None,)]
+    assert tuple(generator.outputs[0].shape) == (None, 16, 16, 1)
+    assert [tuple(part.shape) for part in discriminator.inputs] == [(None, 16, 16, 1), (None,)]
+    assert tuple(discriminator.outputs[0].shape) == (None, 1)
+
+
+def test_attentive_layers_take_their_settings_from_the_configuration():
+    layers = attentive(
+        task__losses__orthogonal_weight=0.25, runtime__seed=9, task__model__discriminator__num_entities=5
+    )
+    assert [layer.num_entities for layer in layers] == [3, 5]
+    assert [layer.orthogonal_weight for layer in layers] == [0.25, 0.25]
+    assert [layer.seed for layer in layers] == [9, 9]
+
+
+@pytest.mark.parametrize("stddev", [0.0, 50.0])
+def test_entity_stddev_sets_the_filters_of_its_network(stddev):
+    changed, own = attentive(task__model__generator__entity_stddev=stddev)
+    assert np.std(values(changed)) == pytest.approx(stddev, rel=0.5)
+    assert np.std(values(own)) == pytest.approx(np.std(values(attentive()[1])))
+
+
+def test_networks_of_a_seed_have_the_same_entities():
+    for first, second, other in zip(attentive(), attentive(), attentive(runtime__seed=2)):
+        np.testing.assert_array_equal(values(first), values(second))
+        assert not np.array_equal(values(first), values(other))
+
+
+def test_networks_of_attention_none_have_no_attentive_layer():
+    assert not attentive(task__model__generator__attention="none", task__model__discriminator__attention="none")

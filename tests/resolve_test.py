@@ -1,0 +1,262 @@
+"""Configurations: what goes over what, and what every mistake is told."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from gan_test_case import call_main
+from trainers import configs
+from trainers.configs.experiments import EXPERIMENTS
+
+EXPERIMENT = "gan_digits32"
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+    return str(path)
+
+
+def message_of(override="", files=(), experiment=EXPERIMENT):
+    with pytest.raises(configs.ConfigError) as caught:
+        configs.resolve(experiment, files, override)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_resolves_to_itself(name):
+    assert configs.resolve(name) == EXPERIMENTS[name]()
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_states_its_command(name):
+    assert f"--experiment={name} " in EXPERIMENTS[name].__doc__
+
+
+def test_override_goes_over_files_and_files_over_the_experiment(tmp_path):
+    first = write(tmp_path / "1.yaml", {"trainer": {"train_steps": 1, "steps_per_loop": 1, "max_to_keep": 1}})
+    second = write(tmp_path / "2.yaml", {"trainer": {"steps_per_loop": 2, "max_to_keep": 3}})
+    trainer = configs.resolve(EXPERIMENT, [first, second], "trainer.max_to_keep=4").trainer
+    assert (trainer.train_steps, trainer.steps_per_loop, trainer.max_to_keep) == (1, 2, 4)
+    assert trainer.checkpoint_interval == EXPERIMENTS[EXPERIMENT]().trainer.checkpoint_interval
+
+
+def test_config_files_apply_in_their_order(tmp_path):
+    one = write(tmp_path / "1.yaml", {"runtime": {"seed": 11}})
+    two = write(tmp_path / "2.yaml", {"runtime": {"seed": 22}})
+    assert configs.resolve(EXPERIMENT, [one, two]).runtime.seed == 22
+    assert configs.resolve(EXPERIMENT, [two, one]).runtime.seed == 11
+
+
+def test_empty_config_file_changes_nothing(tmp_path):
+    assert configs.resolve(EXPERIMENT, [write(tmp_path / "empty.yaml", "")]) == configs.resolve(EXPERIMENT)
+
+
+def test_override_takes_lists_between_other_pairs():
+    model = configs.resolve(
+        EXPERIMENT,
+        params_override="task.model.generator.attention_blocks=[1,2],task.model.discriminator.attention_blocks=[],"
+        "task.model.latent_dim=5",
+    ).task.model
+    assert model.generator.attention_blocks == [1, 2]
+    assert model.discriminator.attention_blocks == []
+    assert model.latent_dim == 5
+
+
+def test_override_takes_every_scalar_type():
+    params = configs.resolve(
+        EXPERIMENT,
+        params_override="trainer.generator_optimizer.learning_rate=3e-4,runtime.enable_xla=true,runtime.seed=7,"
+        "task.model.generator.attention=none",
+    )
+    assert params.trainer.generator_optimizer.learning_rate == 3e-4
+    assert params.runtime.enable_xla is True
+    assert params.runtime.seed == 7
+    assert params.task.model.generator.attention == "none"
+
+
+def test_off_is_the_strategy_and_no_yaml_boolean(tmp_path):
+    path = write(tmp_path / "file.yaml", "runtime:\n  distribution_strategy: off\n")
+    assert configs.resolve(EXPERIMENT, [path]).runtime.distribution_strategy == "off"
+    override = "runtime.distribution_strategy=off"
+    assert configs.resolve(EXPERIMENT, params_override=override).runtime.distribution_strategy == "off"
+
+
+def test_resolving_twice_shares_nothing():
+    first, second = configs.resolve(EXPERIMENT), configs.resolve(EXPERIMENT)
+    first.task.model.generator.attention_blocks.append(3)
+    assert second == configs.resolve(EXPERIMENT)
+
+
+def test_dump_and_load_params_give_the_same_configuration(tmp_path):
+    params = configs.resolve(
+        EXPERIMENT, params_override="trainer.ema_decay=0.25,task.model.generator.attention_blocks=[3]"
+    )
+    path = write(tmp_path / "params.yaml", configs.dump(params))
+    assert configs.load_params(path) == params
+
+
+def test_dump_keeps_the_order_of_the_dataclasses():
+    assert list(yaml.safe_load(configs.dump(configs.resolve(EXPERIMENT)))) == ["task", "trainer", "runtime"]
+
+
+def test_nested_differences_name_key_and_both_values():
+    old = configs.resolve(EXPERIMENT, params_override="task.model.generator.num_entities=8")
+    new = configs.resolve(EXPERIMENT, params_override="task.model.generator.num_entities=5")
+    assert configs.nested_differences(old, new) == ["task.model.generator.num_entities: 8 -> 5"]
+    assert configs.nested_differences(old.task, new.task, "run") == ["run.model.generator.num_entities: 8 -> 5"]
+    assert configs.nested_differences(old, dataclasses.replace(old)) == []
+
+
+def test_unknown_experiment_names_the_nearest():
+    message = message_of(experiment="gan_digit32")
+    assert "Did you mean `gan_digits32`?" in message and "'gan_digit32'" in message
+
+
+def test_unknown_key_of_the_override_names_it_the_nearest_and_the_flag():
+    message = message_of("runtime.seed=3,trainer.trian_steps=3")
+    assert "`trainer.trian_steps`" in message
+    assert "`trainer.train_steps`" in message
+    assert "--params_override=trainer.trian_steps=3" in message
+
+
+def test_unknown_key_of_a_file_names_it_the_nearest_and_the_file(tmp_path):
+    good = write(tmp_path / "good.yaml", {"runtime": {"seed": 1}})
+    bad = write(tmp_path / "bad.yaml", {"task": {"model": {"latent_dims": 3}}})
+    message = message_of(files=[good, bad])
+    assert "`task.model.latent_dims`" in message and "`task.model.latent_dim`" in message
+    assert bad in message and good not in message
+
+
+@pytest.mark.parametrize(
+    "key, value, wanted",
+    [
+        ("trainer.train_steps", "many", "int"),
+        ("trainer.train_steps", "3.5", "int"),
+        ("trainer.generator_optimizer.learning_rate", "fast", "float"),
+        ("runtime.enable_xla", "perhaps", "bool"),
+    ],
+)
+def test_wrong_type_names_key_type_and_value(tmp_path, key, value, wanted):
+    message = message_of(f"{key}={value}")
+    assert f"`{key}`" in message and f"of type {wanted}" in message and f"'{value}'" in message
+    assert "--params_override" in message
+    content = yaml.safe_load(value)
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    path = write(tmp_path / "file.yaml", content)
+    message = message_of(files=[path])
+    assert f"`{key}`" in message and f"of type {wanted}" in message and f"'{value}'" in message and path in message
+
+
+def test_wrong_type_in_a_list_names_the_element():
+    message = message_of("task.model.generator.attention_blocks=[1,a]")
+    assert "`task.model.generator.attention_blocks[1]`" in message and "list[int]" in message and "'a'" in message
+
+
+def test_value_in_place_of_a_group_is_an_error(tmp_path):
+    path = write(tmp_path / "file.yaml", {"trainer": 3})
+    message = message_of(files=[path])
+    assert path in message and "`trainer`" in message and "a group of keys" in message and "3" in message
+
+
+def test_pair_without_equals_sign_is_an_error():
+    message = message_of("runtime.seed=3,trainer.train_steps")
+    assert "key=value" in message and "'trainer.train_steps'" in message
+
+
+def test_missing_file_is_an_error(tmp_path):
+    path = str(tmp_path / "missing.yaml")
+    assert path in message_of(files=[path])
+    with pytest.raises(configs.ConfigError, match="missing.yaml"):
+        configs.load_params(path)
+
+
+def test_file_that_is_no_mapping_is_an_error(tmp_path):
+    path = write(tmp_path / "list.yaml", ["trainer"])
+    message = message_of(files=[path])
+    assert path in message and "mapping" in message and "list" in message
+
+
+def test_file_that_is_no_yaml_is_an_error(tmp_path):
+    path = write(tmp_path / "broken.yaml", "trainer: [1")
+    assert path in message_of(files=[path])
+
+
+@pytest.mark.parametrize(
+    "key, value, nearest",
+    [
+        ("runtime.distribution_strategy", "mirorred", "mirrored"),
+        ("runtime.mixed_precision_dtype", "float16", "bfloat16"),
+        ("task.train_data.dataset", "digit", "digits"),
+        ("task.validation_data.dataset", "digit", "digits"),
+        ("task.train_data.split", "tran", "train"),
+        ("task.validation_data.split", "tests", "test"),
+    ],
+)
+def test_choice_names_the_nearest_and_the_value(key, value, nearest):
+    message = message_of(f"{key}={value}")
+    assert f"`{key}`" in message and f"Did you mean `{nearest}`?" in message and f"'{value}'" in message
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "trainer.train_steps",
+        "trainer.steps_per_loop",
+        "trainer.checkpoint_interval",
+        "trainer.summary_interval",
+        "trainer.validation_interval",
+        "trainer.max_to_keep",
+        "trainer.discriminator_steps",
+        "task.train_data.global_batch_size",
+        "task.validation_data.global_batch_size",
+        "task.evaluation.num_samples",
+        "task.model.num_classes",
+        "task.model.latent_dim",
+    ],
+)
+def test_counts_start_at_one(key):
+    configs.resolve(EXPERIMENT, params_override=f"{key}=1")
+    message = message_of(f"{key}=0")
+    assert f"`{key}` must be at least 1" in message and "Received: 0" in message
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1", "1.5", ".nan"])
+def test_ema_decay_is_in_zero_to_one(value):
+    configs.resolve(EXPERIMENT, params_override="trainer.ema_decay=0")
+    message = message_of(f"trainer.ema_decay={value}")
+    assert "`trainer.ema_decay` must be in [0, 1)" in message and f"Received: {float(value.strip('.'))}" in message
+
+
+def test_number_of_gpus_is_not_negative():
+    configs.resolve(EXPERIMENT, params_override="runtime.num_gpus=0")
+    message = message_of("runtime.num_gpus=-1")
+    assert "`runtime.num_gpus` must not be negative" in message and "Received: -1" in message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.trian_steps=3",
+        "trainer.train_steps=0",
+        "task.model.resolution=20",
+        "task.model.generator.attention=other",
+        "task.model.discriminator.attention_blocks=[9]",
+        "task.model.generator.num_entities=0",
+        "task.losses.orthogonal_weight=-1",
+    ],
+)
+def test_nothing_is_written_where_the_configuration_is_wrong(tmp_path, override):
+    model_dir = tmp_path / "runs" / "new"
+    with pytest.raises(SystemExit) as caught:
+        call_main("trainers.train_gan", experiment=EXPERIMENT, model_dir=model_dir, params_override=override)
+    assert caught.value.code == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_written_where_the_experiment_is_unknown(tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        call_main("trainers.train_gan", experiment="gan", model_dir=tmp_path / "new")
+    assert caught.value.code == 2
+    assert not list(tmp_path.iterdir())

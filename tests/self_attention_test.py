@@ -1,0 +1,91 @@
+"""Self-attention against a NumPy loop."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_an.layers import SelfAttention
+from layer_test_case import check_layer_contract, randomize_weights
+
+
+def features(shape=(2, 4, 6, 8), seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def random_layer(x, **kwargs):
+    layer = SelfAttention(**kwargs)
+    layer(x)
+    randomize_weights(layer)
+    return layer
+
+
+def pooled(image):
+    """Maxima of 2 x 2 windows, as rows."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    return np.stack([image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max((0, 1)) for i, j in np.ndindex(height, width)])
+
+
+def reference(images, layer):
+    """`x + gamma * W_o(softmax(q(x) k(x)^T) v(x))`, position by position, in float64."""
+    query, key, value, output, gamma = (np.asarray(weight, np.float64) for weight in layer.weights)
+    outputs = images.astype(np.float64)
+    for image, out in zip(images.astype(np.float64), outputs):
+        keys, values = pooled(image @ key), pooled(image @ value)
+        for position in np.ndindex(*image.shape[:2]):
+            weights = np.exp(keys @ (image[position] @ query))
+            attended = sum(weight * row for weight, row in zip(weights, values)) / sum(weights)
+            out[position] += gamma * (attended @ output)
+    return outputs
+
+
+@pytest.mark.parametrize("init_kwargs", [{}, {"key_dim": 3, "value_dim": 5, "name": "named"}])
+def test_contract(init_kwargs):
+    check_layer_contract(SelfAttention, init_kwargs, features((4, 4, 6, 8)))
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"key_dim": 3, "value_dim": 5}])
+@pytest.mark.parametrize("spatial", [(4, 6), (5, 3), (2, 2)])
+def test_value_is_that_of_the_equations(kwargs, spatial):
+    x = features((2, *spatial, 8))
+    layer = random_layer(x, **kwargs)
+    np.testing.assert_allclose(layer(x), reference(x, layer), rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_layer_is_the_identity():
+    x = features()
+    np.testing.assert_array_equal(SelfAttention()(x), x)
+
+
+@pytest.mark.parametrize("channels, key_dim, value_dim", [(16, 2, 8), (4, 1, 2), (1, 1, 1)])
+def test_dimensions_follow_the_channels(channels, key_dim, value_dim):
+    layer = SelfAttention()
+    layer.build((None, 4, 4, channels))
+    shapes = [tuple(weight.shape) for weight in layer.weights]
+    kernels = [(channels, key_dim), (channels, key_dim), (channels, value_dim), (value_dim, channels)]
+    assert shapes == [*kernels, ()]
+
+
+def test_gradients_reach_every_weight():
+    x = features()
+    layer = random_layer(x)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x) ** 2)
+    assert all(np.abs(gradient).max() > 1e-4 for gradient in tape.gradient(loss, layer.trainable_weights))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mixed_precision_gives_its_dtype(dtype):
+    x = features()
+    layer = random_layer(x, dtype=f"mixed_{dtype}")
+    layer.residual_weight.assign(0.1)
+    outputs = layer(x)
+    assert outputs.dtype == dtype
+    assert {tf.as_dtype(weight.dtype) for weight in layer.weights} == {tf.float32}
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32), reference(x, layer), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 8), (2, 3, 4, 4, 8)])
+def test_other_ranks_are_errors(shape):
+    message = rf"\(batch, height, width, channels\)\. Received: input_shape=\({', '.join(map(str, shape))}\)"
+    with pytest.raises(ValueError, match=message):
+        SelfAttention()(np.zeros(shape, np.float32))

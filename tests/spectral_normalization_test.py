@@ -1,0 +1,253 @@
+"""Spectral normalisation against NumPy's singular values, and what it leaves alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_an.backend import keras
+from keras_an.layers import AttentiveNormalization, SelfAttention, SpectralNormalization
+from layer_test_case import check_layer_contract, per_replica, randomize_weights
+
+LAYERS = {
+    "dense": (lambda: keras.layers.Dense(5), np.float32, (4, 6), "kernel"),
+    "conv": (lambda: keras.layers.Conv2D(5, 3, strides=2), np.float32, (4, 6, 6, 3), "kernel"),
+    "embedding": (lambda: keras.layers.Embedding(7, 5), np.int32, (4,), "embeddings"),
+}
+
+
+def inputs_for(name):
+    _, dtype, shape, _ = LAYERS[name]
+    return (np.random.default_rng(0).uniform(0, 7, size=shape)).astype(dtype)
+
+
+def converged(name, calls=100):
+    """A layer after many training calls, its inputs and its stored kernel."""
+    make, _, _, attribute = LAYERS[name]
+    layer = SpectralNormalization(make())
+    x = tf.constant(inputs_for(name))
+    step = tf.function(lambda: layer(x, training=True))
+    layer(x)
+    randomize_weights(layer)
+    for _ in range(calls):
+        step()
+    return layer, x, np.asarray(getattr(layer.layer, attribute), np.float64)
+
+
+def largest_singular_value(kernel):
+    return np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+
+
+def vector_of(layer, name="kernel"):
+    return np.asarray(getattr(layer, f"{name}_u"))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_contract(name):
+    check_layer_contract(SpectralNormalization, {"layer": LAYERS[name][0](), "power_iterations": 2}, inputs_for(name))
+
+
+@pytest.mark.parametrize("wrapped", [AttentiveNormalization(3, seed=1), SelfAttention()])
+def test_contract_of_attention(wrapped):
+    x = np.random.default_rng(0).normal(size=(4, 4, 4, 8)).astype(np.float32)
+    check_layer_contract(SpectralNormalization, {"layer": wrapped}, x)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_kernel_is_divided_by_its_largest_singular_value(name):
+    layer, x, kernel = converged(name)
+    plain = LAYERS[name][0]()
+    plain.build(x.shape)
+    for mine, theirs in zip(plain.weights, layer.layer.weights):
+        mine.assign(np.asarray(theirs))
+    plain.weights[0].assign(kernel / largest_singular_value(kernel))
+    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("power_iterations", [1, 3])
+def test_one_call_makes_that_many_power_iterations(power_iterations):
+    layer = SpectralNormalization(keras.layers.Dense(5, use_bias=False), power_iterations)
+    eye = np.eye(6, dtype=np.float32)
+    layer(eye)
+    kernel, u = np.asarray(layer.layer.kernel, np.float64), vector_of(layer)[0].astype(np.float64)
+    for _ in range(power_iterations):
+        v = kernel @ u / np.linalg.norm(kernel @ u)
+        u = v @ kernel / np.linalg.norm(v @ kernel)
+    np.testing.assert_allclose(layer(eye, training=True), kernel / (v @ kernel @ u), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(vector_of(layer)[0], u, rtol=1e-4, atol=1e-5)
+
+
+def test_iterations_of_later_calls_go_on_from_the_last():
+    layer, _, kernel = converged("dense", calls=50)
+    _, _, rows = np.linalg.svd(kernel)
+    assert abs(vector_of(layer)[0] @ rows[0]) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_stored_kernel_is_never_changed(name):
+    make, _, _, attribute = LAYERS[name]
+    layer = SpectralNormalization(make())
+    x = inputs_for(name)
+    layer(x)
+    weight = getattr(layer.layer, attribute)
+    before = np.array(weight)
+    compiled = tf.function(lambda x: layer(x, training=True))
+    for call in (lambda: layer(x), lambda: layer(x, training=True), lambda: compiled(x)):
+        call()
+        assert getattr(layer.layer, attribute) is weight
+        np.testing.assert_array_equal(np.asarray(weight), before)
+
+
+def test_the_stored_kernel_is_back_after_an_error():
+    layer = SpectralNormalization(keras.layers.Dense(5))
+    layer(np.ones((2, 6), np.float32))
+    weight = layer.layer.kernel
+    with pytest.raises(Exception, match=r"incompatible|shape|Matrix"):
+        layer(np.ones((2, 7), np.float32))
+    assert layer.layer.kernel is weight
+
+
+def test_u_moves_in_training_alone():
+    layer = SpectralNormalization(keras.layers.Dense(5))
+    x = inputs_for("dense")
+    layer(x)
+    start = vector_of(layer)
+    layer(x, training=False)
+    np.testing.assert_array_equal(vector_of(layer), start)
+    layer(x, training=True)
+    assert np.abs(vector_of(layer) - start).max() > 1e-3
+
+
+def test_only_the_wrapped_layers_weights_are_trained():
+    layer = SpectralNormalization(keras.layers.Dense(5))
+    layer(inputs_for("dense"))
+    assert [weight.shape for weight in layer.trainable_weights] == [(6, 5), (5,)]
+    assert [weight.shape for weight in layer.non_trainable_weights] == [(1, 5)]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradient_flows_through_sigma(name):
+    """Against finite differences of `W -> loss(W / sigma(W))`, sigma the exact singular value.
+
+    The plain layers are linear in W, so `loss(W) = sum(slope * W)`, slope their gradient.
+    """
+    layer, x, kernel = converged(name)
+    plain = LAYERS[name][0]()
+    weighting = tf.random.stateless_normal(plain(x).shape, (1, 2))
+
+    def gradient_of(layer):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) * weighting)
+        return np.asarray(tf.convert_to_tensor(tape.gradient(loss, layer.trainable_weights[0])), np.float64)
+
+    slope = gradient_of(plain)
+
+    def value(kernel):
+        return np.sum(slope * kernel) / largest_singular_value(kernel)
+
+    expected = np.zeros(kernel.shape)
+    for index in np.ndindex(*kernel.shape):
+        step = np.zeros(kernel.shape)
+        step[index] = 1e-5
+        expected[index] = (value(kernel + step) - value(kernel - step)) / 2e-5
+    np.testing.assert_allclose(gradient_of(layer), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_gradient_of_a_call_is_orthogonal_to_the_kernel():
+    """W / sigma(W) does not change with the length of W, so no gradient points along W."""
+    layer, x, kernel = converged("conv")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x, training=True) ** 2)
+    gradient = np.asarray(tape.gradient(loss, layer.trainable_weights[0]), np.float64)
+    assert np.linalg.norm(gradient) > 1e-2
+    assert abs(np.sum(gradient * kernel)) < 1e-4 * np.linalg.norm(gradient) * np.linalg.norm(kernel)
+
+
+@pytest.mark.parametrize(
+    "wrapped, names",
+    [
+        (AttentiveNormalization(3, value_projection=True), ["key_kernel", "query_kernel", "value_kernel"]),
+        (SelfAttention(), ["key_kernel", "output_kernel", "query_kernel", "value_kernel"]),
+    ],
+)
+def test_all_projections_of_attention_are_normalized(wrapped, names):
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
+    layer = SpectralNormalization(type(wrapped).from_config(wrapped.get_config()))
+    layer(x)
+    randomize_weights(layer)
+    step = tf.function(lambda: layer(tf.constant(x), training=True))
+    for _ in range(100):
+        step()
+    plain = type(wrapped).from_config(wrapped.get_config())
+    plain(x)
+    for mine, theirs in zip(plain.weights, layer.layer.weights):
+        mine.assign(np.asarray(theirs))
+    for name in names:
+        kernel = np.asarray(getattr(layer.layer, name), np.float64)
+        assert vector_of(layer, name).shape == (1, kernel.shape[-1])
+        getattr(plain, name).assign(kernel / largest_singular_value(kernel))
+    assert len(layer.non_trainable_weights) - len(layer.layer.non_trainable_weights) == len(names)
+    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-3, atol=1e-4)
+
+
+def test_training_reaches_the_wrapped_layer():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype(np.float32)
+    layer = SpectralNormalization(AttentiveNormalization(3))
+    layer(x)
+    randomize_weights(layer)
+    first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(layer(x, training=False), layer(x, training=False))
+
+
+def test_further_arguments_reach_the_wrapped_layer():
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
+    layer = SpectralNormalization(AttentiveNormalization(3))
+    outputs, layout = layer(x, return_layout=True)
+    assert outputs.shape == x.shape and layout.shape == (2, 4, 4, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_mixed_precision_keeps_state_in_float32(name, dtype):
+    keras.mixed_precision.set_global_policy(f"mixed_{dtype}")
+    make, _, _, attribute = LAYERS[name]
+    layer = SpectralNormalization(make())
+    x = inputs_for(name)
+    assert layer(x, training=True).dtype == dtype
+    assert {tf.as_dtype(weight.dtype) for weight in layer.weights} == {tf.float32}
+    assert np.isfinite(vector_of(layer, attribute)).all()
+
+
+def test_u_is_equal_on_replicas_with_jit(mirrored):
+    with mirrored.scope():
+        layer = SpectralNormalization(keras.layers.Dense(5))
+        layer.build(tf.TensorShape((None, 6)))
+    start, kernel = vector_of(layer), np.asarray(layer.layer.kernel, np.float64)
+    inner = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+
+    @tf.function
+    def run(x):
+        # Passed as it is, the strategy would place the compiled function on the first device.
+        return mirrored.run(lambda x: inner(x), args=(x,))
+
+    for seed in range(3):
+        run(per_replica(mirrored, np.random.default_rng(seed).normal(size=(2, 4, 6)).astype(np.float32)))
+    read = mirrored.run(tf.function(lambda: tf.convert_to_tensor(layer.kernel_u)))
+    first, second = mirrored.experimental_local_results(read)
+    np.testing.assert_array_equal(first, second)
+    expected = start.astype(np.float64)
+    for _ in range(3):
+        expected = expected @ kernel.T @ kernel
+    np.testing.assert_allclose(first, expected / np.linalg.norm(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_power_iterations_must_be_positive(value):
+    message = rf"`power_iterations` must be a positive integer\. Received: power_iterations={value!r}"
+    with pytest.raises(ValueError, match=message):
+        SpectralNormalization(keras.layers.Dense(5), power_iterations=value)
+
+
+def test_a_layer_without_kernel_is_an_error():
+    with pytest.raises(ValueError, match=r"Received: layer='activation' of type ReLU"):
+        SpectralNormalization(keras.layers.ReLU(name="activation"))(np.ones((2, 6), np.float32))
