@@ -33,6 +33,8 @@ class ExportError(ValueError):
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    # TensorFlow's saver logs through absl too.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
     from trainers.configs import ConfigError
 
     try:

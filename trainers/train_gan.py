@@ -31,6 +31,8 @@ TensorBoard: {python} -m tensorboard.main --logdir {model_dir}
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    # TensorFlow's saver logs through absl too; a run's log is the run's.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
     # Flags and configuration are checked before TensorFlow is loaded.
     from trainers import configs, run_directory
 
