@@ -37,21 +37,21 @@ clean: ## remove the environments and caches; runs are kept
 $(VENV)/bin/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@$@ -m pip install --quiet --upgrade pip
+	@$@ -m pip install -qq --upgrade pip
 
 $(VENV)/.train: setup.py | $(VENV)/bin/python
 	@echo "Installing keras_an with TensorFlow and what training needs into $(VENV) (about 2 GB, some minutes)"
-	@$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@$(BIN)/python -m pip install -qq --editable '.[train]'
 	@touch $@
 
 $(VENV)/.dev: setup.py | $(VENV)/bin/python
 	@echo "Installing keras_an with what training, tests and lint need into $(VENV) (about 2 GB, some minutes)"
-	@$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@$(BIN)/python -m pip install -qq --editable '.[train,dev]'
 	@touch $(VENV)/.train $@
 
 $(VENV_TF215)/.dev: setup.py
 	@echo "Installing keras_an with TensorFlow 2.15 and TensorFlow Addons into $(VENV_TF215) (some minutes)"
 	@$(PYTHON) -m venv $(VENV_TF215)
-	@$(VENV_TF215)/bin/python -m pip install --quiet --upgrade pip
-	@$(VENV_TF215)/bin/python -m pip install --quiet --editable '.[train,addons,dev]'
+	@$(VENV_TF215)/bin/python -m pip install -qq --upgrade pip
+	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons,dev]'
 	@touch $@

@@ -19,7 +19,7 @@ TRAIN = [
     "scikit-learn>=1.3,<2",
     "tensorboard>=2.15,<2.22",
     "tensorflow-gan==2.1.0",
-    "tensorflow-hub>=0.16,<0.17",  # imported by TF-GAN's classifier_metrics
+    "tensorflow-hub>=0.15,<0.17",  # imported by TF-GAN's classifier_metrics
     "tensorflow-probability>=0.23,<0.26",
     "tqdm>=4.60,<5",
 ]
@@ -41,6 +41,7 @@ setup(
         "addons": [
             "tensorflow==2.15.1",
             "tensorflow-addons==0.23.0",
+            "tensorflow-hub<0.16",  # 0.16 imports tf-keras, whose classes then stand in for Keras 2.15's on loading
             "tensorflow-probability<0.24",
             "numpy<2",
         ],

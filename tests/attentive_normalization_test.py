@@ -21,7 +21,6 @@ WEIGHTS = [
     "key_bias",
     "sampling_weight",
     "value_kernel",
-    "value_bias",
     "alpha",
     "beta",
     "residual_weight",
@@ -65,7 +64,7 @@ def _reference_image(image, w, temperature, epsilon, pool_size, windows):
     layout = np.array([np.exp(temperature * (row - row.max())) for row in raw])
     layout = np.array([row / row.sum() for row in layout])
 
-    values = [image[p] @ w["value_kernel"] + w["value_bias"] if "value_kernel" in w else image[p] for p in positions]
+    values = [image[p] @ w["value_kernel"] if "value_kernel" in w else image[p] for p in positions]
     normalized = np.zeros((len(positions), image.shape[-1]))
     for i in entities:
         mass = layout[:, i].sum()

@@ -122,6 +122,8 @@ class AttentiveNormalization(keras.layers.Layer):
             check_positive_integer("key_dim", key_dim)
         check_positive("temperature", temperature)
         check_positive("epsilon", epsilon)
+        if orthogonal_weight < 0:
+            raise ValueError(f"`orthogonal_weight` must not be negative. Received: {orthogonal_weight!r}")
         check_one_of("statistics", statistics, ("weighted", "released"))
         check_one_of("orthogonality", orthogonality, ("cosine", "frobenius", None))
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
@@ -181,16 +183,17 @@ class AttentiveNormalization(keras.layers.Layer):
         )
         if self.self_sampling:
             key_dim = self.key_dim or max(channels // 8, 1)
-            self.query_kernel = self._add_kernel("query_kernel", (channels, key_dim))
+            self.query_kernel = self._add_kernel("query_kernel", (channels, key_dim), 0)
             self.query_bias = self._add_parameter("query_bias", (key_dim,), "zeros")
-            self.key_kernel = self._add_kernel("key_kernel", (channels, key_dim))
+            self.key_kernel = self._add_kernel("key_kernel", (channels, key_dim), 1)
             self.key_bias = self._add_parameter("key_bias", (key_dim,), "zeros")
             self.sampling_weight = self._add_parameter(
                 "sampling_weight", (self.num_entities,), keras.initializers.Constant(0.1)
             )
         if self.value_projection:
-            self.value_kernel = self._add_kernel("value_kernel", (channels, channels))
-            self.value_bias = self._add_parameter("value_bias", (channels,), "zeros")
+            self.value_kernel = self._add_kernel("value_kernel", (channels, channels), 2)
+            if self.statistics == "released":  # A region's own mean takes the bias out again.
+                self.value_bias = self._add_parameter("value_bias", (channels,), "zeros")
         if self.affine:
             shape = (self.num_entities, channels)
             self.beta = self._add_parameter(
@@ -213,10 +216,12 @@ class AttentiveNormalization(keras.layers.Layer):
             **NO_AUTOCAST,
         )
 
-    def _add_kernel(self, name, shape):
-        # One initializer object gives the same values at each call; query and key must not start equal.
-        initializer = self.kernel_initializer
-        initializer = type(initializer).from_config(initializer.get_config())
+    def _add_kernel(self, name, shape, index):
+        # One initializer, or one seed, gives the same values at each call; query and key must not start equal.
+        config = self.kernel_initializer.get_config()
+        if config.get("seed") is not None:
+            config["seed"] += index
+        initializer = type(self.kernel_initializer).from_config(config)
         return self._add_parameter(name, shape, initializer, self.kernel_regularizer, self.kernel_constraint)
 
     def _entity_penalty(self):
@@ -285,7 +290,7 @@ class AttentiveNormalization(keras.layers.Layer):
             mean, deviation = released_region_moments(values, layout)
             scale = 1.0 / (deviation + 1e-7)
         else:
-            # The bias of v, and all that the mean contributes to it, drop out of the centred values.
+            # What the mean contributes to v drops out of the centred values.
             values = ops.matmul(centered, self.value_kernel) if self.value_projection else centered
             mean, variance = region_moments(values, layout)
             scale = ops.rsqrt(variance + self.epsilon)

@@ -94,11 +94,15 @@ class SpectralNormalization(keras.layers.Wrapper):
         sigma = ops.sum(ops.matmul(v, matrix) * u)
         return ops.cast(ops.reshape(matrix / sigma, kernel.shape), self.layer.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
-
     def get_config(self):
         return {**super().get_config(), "power_iterations": self.power_iterations}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # Keras 2's own reads the wrapped layer in the old format, which does not find this package's layers.
+        config = dict(config)
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"), custom_objects=custom_objects)
+        return cls(layer, **config)
 
 
 def _unit(vector):

@@ -45,7 +45,7 @@ def num_resampling_blocks(resolution, attention, attention_blocks):
         raise ValueError(f"`resolution` must be 8, 16, 32, 64, 128, ... Received: resolution={resolution}")
     if attention not in ATTENTION_KINDS:
         raise ValueError(f"`attention` must be one of {ATTENTION_KINDS}. Received: attention={attention!r}")
-    if any(not 1 <= block <= num_blocks for block in attention_blocks):
+    if attention != "none" and any(not 1 <= block <= num_blocks for block in attention_blocks):
         raise ValueError(
             f"`attention_blocks` must name blocks from 1 to {num_blocks} at resolution {resolution}. "
             f"Received: attention_blocks={list(attention_blocks)}"

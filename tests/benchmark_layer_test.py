@@ -1,0 +1,122 @@
+"""Tests of tools/benchmark_layer.py."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from keras_an.backend import keras, ops
+from keras_an.layers import AttentiveNormalization
+from tools import benchmark_layer
+
+SIZES = ["4x4x8x2", "8x4x8x2"]
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    """Without a command line; other modules' required flags may be missing."""
+    was_parsed = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed()
+    yield
+    if not was_parsed:
+        flags.FLAGS.unparse_flags()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_released_formulation_is_the_released_mode_of_the_layer(training):
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(2, 6, 5, 16)).astype("float32")
+    released = benchmark_layer.ReleasedFormulation(4, seed=3)
+    layer = AttentiveNormalization(
+        4, statistics="released", value_projection=True, affine=False, pool_size=1, orthogonality=None, seed=3
+    )
+    released(inputs), layer(inputs)
+    assert [tuple(weight.shape) for weight in released.trainable_weights] == [
+        tuple(weight.shape) for weight in layer.trainable_weights
+    ]
+    for ours, theirs in zip(layer.trainable_weights, released.trainable_weights):
+        value = random.normal(size=tuple(ours.shape)).astype("float32")
+        ours.assign(value)
+        theirs.assign(value)
+    expected = ops.convert_to_tensor(layer(inputs, training=training))
+    actual = ops.convert_to_tensor(released(inputs, training=training))
+    assert np.abs(np.array(expected) - inputs).max() > 0.1
+    np.testing.assert_allclose(np.array(actual), np.array(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_measures_every_layer(tmp_path, capsys):
+    report = _run(tmp_path, sizes=SIZES[0], repeats="1", jit=str(keras.backend.backend() == "jax"))
+    assert [row["layer"] for row in report["rows"]] == 2 * list(benchmark_layer.LAYERS)
+    for row in report["rows"]:
+        assert row["note"] is None
+        for name in ("milliseconds", "times_an", "gigabytes_per_second"):
+            assert math.isfinite(row[name]) and row[name] > 0
+    assert {row["times_an"] for row in report["rows"] if row["layer"] == "an"} == {1.0}
+    printed = capsys.readouterr().out
+    assert printed.startswith("keras_an ")
+    assert "| size | dtype | pass | an | an_value | group_norm |" in printed
+
+
+def test_fits_exponents_and_measures_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_layer, "EXPONENT_SIZES", SIZES)
+    report = _run(
+        tmp_path, sizes=SIZES[0], layers="an", direction="forward", repeats="2", exponent="true", memory="true"
+    )
+    assert [row["size"] for row in report["rows"]] == SIZES
+    assert [math.isfinite(row["exponent"]) for row in report["exponents"]] == [True]
+    assert [row["extra_bytes"] >= 4 * 4 * 4 * 8 * 2 for row in report["memory"]] == [True]  # at least the output
+
+
+def test_what_is_too_large_is_not_run(tmp_path):
+    report = _run(tmp_path, sizes="1024x1024x32x1", layers="self_attention,multi_head_attention")
+    assert {(row["milliseconds"], row["note"]) for row in report["rows"]} == {(None, "too large")}
+
+
+def test_exponent_of_linear_times_is_one():
+    positions = [64**2, 128**2, 256**2, 512**2]
+    times = [3e-6 * count for count in positions]
+    assert benchmark_layer.fit_exponent(positions, times) == pytest.approx(1.0, abs=1e-12)
+    squares = [count**2 for count in positions]
+    assert benchmark_layer.fit_exponent(positions, squares) == pytest.approx(2.0, abs=1e-12)
+
+
+def test_times_in_turn():
+    calls = []
+    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
+    assert set(benchmark_layer.interleaved_medians(programs, 3)) == {"a", "b"}
+    assert calls == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("sizes", "4x4x8"), ("sizes", "1x4x8x1"), ("sizes", ""), ("layers", "an,batch_norm"), ("dtypes", "float64")],
+)
+def test_refuses_values(name, value):
+    with flagsaver.as_parsed(**{name: value}):
+        with pytest.raises(ValueError, match=f"Received: --{name}={value}$"):
+            benchmark_layer.checked_cases()
+        with pytest.raises(SystemExit) as caught:
+            benchmark_layer.main(["benchmark_layer"])
+        assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("name, value", [("direction", "sideways"), ("repeats", "0"), ("num_entities", "0")])
+def test_refuses_values_when_parsed(name, value):
+    with pytest.raises(flags.IllegalFlagValueError, match=f"--{name}={value}"), flagsaver.as_parsed(**{name: value}):
+        pass
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone refuses")
+def test_refuses_jax_without_jit():
+    with flagsaver.as_parsed(jit="false"), pytest.raises(ValueError, match="--jit=false"):
+        benchmark_layer.checked_cases()
+
+
+def _run(folder, **values):
+    path = folder / "benchmark.json"
+    with flagsaver.as_parsed(json=str(path), **values):
+        benchmark_layer.main(["benchmark_layer"])
+    return json.loads(path.read_text())
