@@ -3,11 +3,13 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.10,$(if $(shell python$(v) --
 VENV ?= .venv
 VENV_TF215 ?= .venv-tf215
 BIN := $(VENV)/bin
+# The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
+TESTED_torch := torch==2.13.0
 # TensorFlow reports its CPU features at every start; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tf215 lint format tensorboard clean
+.PHONY: help demo test test-tf215 test-tf-keras test-jax test-torch lint format tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
@@ -22,6 +24,15 @@ test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
 test-tf215: $(VENV_TF215)/.dev ## pass the tests on TensorFlow 2.15 and Keras 2, with TensorFlow Addons
 	@$(VENV_TF215)/bin/python -m pytest
 
+test-tf-keras: $(VENV)/.dev ## the layer package on tf-keras, as Model Garden's users run it
+	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest --noconftest tests/golden_test.py
+
+test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
+	@KERAS_BACKEND=jax $(VENV)-jax/bin/python -m pytest --noconftest tests/golden_test.py
+
+test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
+	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest --noconftest tests/golden_test.py
+
 lint: $(VENV)/.dev ## check format, style and the direction of imports
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
@@ -32,7 +43,7 @@ tensorboard: $(VENV)/.train ## open TensorBoard on all runs
 	@$(BIN)/python -m tensorboard.main --logdir runs
 
 clean: ## remove the environments and caches; runs are kept
-	rm -rf $(VENV) $(VENV_TF215) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV_TF215) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
@@ -54,4 +65,11 @@ $(VENV_TF215)/.dev: setup.py
 	@$(PYTHON) -m venv $(VENV_TF215)
 	@$(VENV_TF215)/bin/python -m pip install -qq --upgrade pip
 	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons,dev]'
+	@touch $@
+
+$(VENV)-%/.test: setup.py
+	@echo "Installing keras_an with $* into $(VENV)-$* (a minute or more)"
+	@$(PYTHON) -m venv $(VENV)-$*
+	@$(VENV)-$*/bin/python -m pip install -qq --upgrade pip
+	@$(VENV)-$*/bin/python -m pip install -qq --editable '.[$*,test]' $(TESTED_$*)
 	@touch $@

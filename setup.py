@@ -37,6 +37,8 @@ setup(
     extras_require={
         "tensorflow": TENSORFLOW,
         "train": TRAIN,
+        "jax": ["keras>=3.12,<4", "jax>=0.6,<0.11"],
+        "torch": ["keras>=3.12,<4", "torch>=2.6,<3"],
         # The last stack on which TensorFlow Addons and TF-GAN import as they were released.
         "addons": [
             "tensorflow==2.15.1",
@@ -45,6 +47,7 @@ setup(
             "tensorflow-probability<0.24",
             "numpy<2",
         ],
+        "test": ["pytest>=8,<10"],
         "dev": ["pytest>=8,<10", "pytest-xdist>=3,<4", "hypothesis>=6,<7", "ruff==0.17.6"],
     },
 )
