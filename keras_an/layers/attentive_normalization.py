@@ -244,8 +244,7 @@ class AttentiveNormalization(keras.layers.Layer):
         centered = flat - mean
 
         layout = self._layout(flat, centered, mean, outer, bool(training) and self.self_sampling)
-        outputs = self._normalize(flat, centered, layout)
-        outputs = ops.reshape(flat + self.residual_weight * outputs, (*outer, channels))
+        outputs = ops.reshape(flat + self._normalize(flat, centered, layout), (*outer, channels))
         if self.data_format == "channels_first":
             outputs = _move_axis(outputs, -1, 1)
         outputs = ops.cast(outputs, self.compute_dtype)
@@ -283,8 +282,7 @@ class AttentiveNormalization(keras.layers.Layer):
         return ops.max(keys, axis=2)
 
     def _normalize(self, flat, centered, layout):
-        """The regional normalisation `(batch, positions, channels)`."""
-        offset = self.alpha if self.affine else None
+        """rho times the regional normalisation: `(batch, positions, channels)`."""
         if self.statistics == "released":
             values = ops.matmul(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
             mean, deviation = released_region_moments(values, layout)
@@ -294,7 +292,11 @@ class AttentiveNormalization(keras.layers.Layer):
             values = ops.matmul(centered, self.value_kernel) if self.value_projection else centered
             mean, variance = region_moments(values, layout)
             scale = ops.rsqrt(variance + self.epsilon)
-        return normalize_regions(values, layout, mean, scale * self.beta if self.affine else scale, offset)
+        if self.affine:
+            scale = scale * self.beta
+        # rho multiplies scale and offset, (entities, channels), rather than every position.
+        offset = self.residual_weight * self.alpha if self.affine else None
+        return normalize_regions(values, layout, mean, self.residual_weight * scale, offset)
 
     def get_config(self):
         return {
