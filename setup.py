@@ -9,6 +9,9 @@ with open("keras_an/__init__.py", encoding="utf-8") as file:
 with open("README.md", encoding="utf-8") as file:
     README = file.read()
 
+# Variables that differ between replicas, which spectral normalisation keeps, came with Keras 3.10.
+KERAS_3_WITHOUT_SYNCHRONIZATION = ",".join(f"!=3.{minor}.*" for minor in range(10))
+
 # Each range is what the tests ran on: TensorFlow 2.15 with Keras 2.15, and TensorFlow 2.21 with Keras 3.
 TENSORFLOW = ["tensorflow>=2.15.1,<2.22"]
 TRAIN = [
@@ -33,7 +36,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["keras_an", "keras_an.*"]),
     python_requires=">=3.9,<3.14",
-    install_requires=["keras>=2.15,<4", "numpy>=1.23"],
+    install_requires=["keras>=2.15,<4," + KERAS_3_WITHOUT_SYNCHRONIZATION, "numpy>=1.23"],
     extras_require={
         "tensorflow": TENSORFLOW,
         "train": TRAIN,
