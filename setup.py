@@ -36,7 +36,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["keras_an", "keras_an.*"]),
     python_requires=">=3.9,<3.14",
-    install_requires=["keras>=2.15,<4," + KERAS_3_WITHOUT_SYNCHRONIZATION, "numpy>=1.23"],
+    install_requires=["keras>=2.15,<4," + KERAS_3_WITHOUT_SYNCHRONIZATION],
     extras_require={
         "tensorflow": TENSORFLOW,
         "train": TRAIN,
