@@ -7,10 +7,12 @@ python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/
 the generator's first Attentive Normalization (absent where it has none). Deterministic, for any batch size.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import sys
+import tempfile
 
 import numpy as np
 from absl import app, flags, logging
@@ -68,20 +70,22 @@ def export(model_dir, output_dir, checkpoint=None, use_ema=True):
     checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
     if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
         raise ExportError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")
-    metadata = {"checkpoint": os.path.basename(checkpoint), "use_ema": use_ema}
+    metadata = {"checkpoint": os.path.basename(checkpoint), "index": _digest(checkpoint), "use_ema": use_ema}
     if _is_exported(output_dir, metadata):
         logging.info("%s already holds %s.", output_dir, metadata["checkpoint"])
         return 0.0
     generator = restore_generator(params, checkpoint, use_ema)
-    partial = output_dir.rstrip("/") + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
     module, signature = serving_module(generator, params.task.model.latent_dim)
-    tf.saved_model.save(module, partial, signatures={"serving_default": signature})
-    difference = verify(partial, generator, params.task.model)
-    with open(os.path.join(partial, METADATA_FILE), "w", encoding="utf-8") as file:
-        json.dump(metadata, file, indent=1)
-    shutil.rmtree(output_dir, ignore_errors=True)
-    os.replace(partial, output_dir)
+    parent = os.path.dirname(os.path.abspath(output_dir))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=parent) as folder:
+        partial = os.path.join(folder, "saved_model")
+        tf.saved_model.save(module, partial, signatures={"serving_default": signature})
+        difference = verify(partial, generator, params.task.model)
+        with open(os.path.join(partial, METADATA_FILE), "w", encoding="utf-8") as file:
+            json.dump(metadata, file, indent=1)
+        shutil.rmtree(output_dir, ignore_errors=True)
+        os.replace(partial, output_dir)
     logging.info("Wrote %s from %s; reloaded, it differs by %.1e at most.", output_dir, checkpoint, difference)
     return difference
 
@@ -163,17 +167,23 @@ def verify(path, generator, model):
     return worst
 
 
+def _digest(checkpoint):
+    """SHA-256 of the checkpoint's index, which holds a checksum of every tensor."""
+    with open(checkpoint + ".index", "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
 def _is_exported(output_dir, metadata):
     """Whether the folder holds this very export already.
 
     Raises:
         ExportError: where it holds something that this tool did not make.
     """
-    if not os.path.isdir(output_dir) or not os.listdir(output_dir):
+    if not os.path.exists(output_dir) or (os.path.isdir(output_dir) and not os.listdir(output_dir)):
         return False
     path = os.path.join(output_dir, METADATA_FILE)
     if not os.path.exists(path):
-        raise ExportError(f"--output_dir={output_dir} is not empty and no export of this tool. Name another folder.")
+        raise ExportError(f"--output_dir={output_dir} is there and is no export of this tool. Name another folder.")
     with open(path, encoding="utf-8") as file:
         return json.load(file) == metadata
 
