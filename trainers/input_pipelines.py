@@ -45,24 +45,40 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0):
     Raises:
         ValueError: where the global batch does not divide by the replicas, or exceeds the data.
     """
+    check(strategy, data, resolution)
     images, labels = load_digits(data.split, resolution)
-    if data.global_batch_size % strategy.num_replicas_in_sync:
-        raise ValueError(
-            f"`task.train_data.global_batch_size` must divide by the {strategy.num_replicas_in_sync} replicas. "
-            f"Received: {data.global_batch_size}"
-        )
 
     def make(context):
         batch_size = context.get_per_replica_batch_size(data.global_batch_size)
-        indices = tf.data.Dataset.range(len(images)).shard(context.num_input_pipelines, context.input_pipeline_id)
-        indices = indices.shuffle(len(images), seed=seed, reshuffle_each_iteration=True).repeat()
-        # Each replica of this worker takes a batch of its own. Indices are skipped, not images: that costs nothing.
+        own = tf.range(context.input_pipeline_id, len(images), context.num_input_pipelines)
+
+        def epoch_order(epoch):
+            key = tf.stack([tf.constant(seed, tf.int64), epoch])
+            return tf.random.experimental.stateless_shuffle(own, key, alg="philox")
+
+        indices = tf.data.Dataset.counter().map(epoch_order).unbatch()
+        # Each replica of this worker takes a batch of its own. Indices are skipped, not images: that costs little.
         indices = indices.batch(batch_size, drop_remainder=True)
         indices = indices.skip(start_batch * (context.num_replicas_in_sync // context.num_input_pipelines))
         gather = functools.partial(_gather, tf.constant(images), tf.constant(labels))
         return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
+
+
+def check(strategy, data, resolution):
+    """Raises ValueError where the global batch does not divide by the replicas, or exceeds the data."""
+    size, replicas = data.global_batch_size, strategy.num_replicas_in_sync
+    if size % replicas:
+        raise ValueError(
+            f"`task.train_data.global_batch_size` must divide by the {replicas} replicas. Received: {size}"
+        )
+    num_images = len(load_digits(data.split, resolution)[1])
+    if size > num_images:
+        raise ValueError(
+            f"`task.train_data.global_batch_size` must not exceed the {num_images} images of the {data.split} split. "
+            f"Received: {size}"
+        )
 
 
 def _gather(images, labels, indices):

@@ -1,6 +1,7 @@
 """The outer loop that the trainers share: steps, checkpoints, summaries, evaluation, progress."""
 
 import datetime
+import functools
 import math
 import os
 import sys
@@ -31,9 +32,12 @@ class TrainingLoop:
         self._params = params
         self._model_dir = model_dir
         self._scores = None
-        self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(**trainer.checkpoint_items()), model_dir, params.trainer.max_to_keep
-        )
+        self._checkpoint = tf.train.Checkpoint(**trainer.checkpoint_items())
+
+    @functools.cached_property
+    def _manager(self):
+        # Made on first use, since it makes the folder.
+        return tf.train.CheckpointManager(self._checkpoint, self._model_dir, self._params.trainer.max_to_keep)
 
     @property
     def step(self):

@@ -11,8 +11,8 @@ class RunDirectoryError(ValueError):
     """The folder cannot be used for this run; the message says why."""
 
 
-def prepare(model_dir, params, must_exist=False):
-    """Makes the folder of a run and writes `params.yaml`, or checks that the folder belongs to the same run.
+def check(model_dir, params, must_exist=False):
+    """Checks that the folder of a run is free, or belongs to the same run; writes nothing.
 
     A later start may change how long or how often (`trainer`, `runtime`), but not the networks, losses or training
     data that the checkpoints were made with.
@@ -23,7 +23,7 @@ def prepare(model_dir, params, must_exist=False):
         must_exist: whether the run must be there already.
 
     Raises:
-        RunDirectoryError: where the folder belongs to another run or to something else, or cannot be written.
+        RunDirectoryError: where the folder belongs to another run or to something else, or the run is missing.
     """
     path = os.path.join(model_dir, PARAMS_FILE)
     if os.path.exists(path):
@@ -35,8 +35,15 @@ def prepare(model_dir, params, must_exist=False):
             f"--model_dir={model_dir} is not empty and holds no {PARAMS_FILE}: it was made by something else. "
             "Name a new folder."
         )
-    if must_exist:
-        return
+
+
+def prepare(model_dir, params):
+    """Makes the folder of a run, after `check`, and writes `params.yaml`.
+
+    Raises:
+        RunDirectoryError: where it cannot be written.
+    """
+    path = os.path.join(model_dir, PARAMS_FILE)
     try:
         os.makedirs(model_dir, exist_ok=True)
         with open(path + ".partial", "w", encoding="utf-8") as file:

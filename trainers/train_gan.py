@@ -33,35 +33,48 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    # Flags and configuration are checked before TensorFlow is loaded.
     from trainers import configs, run_directory
 
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
-        run_directory.prepare(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
-    except (configs.ConfigError, run_directory.RunDirectoryError) as error:
+        run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
+        training_loop = build(params, FLAGS.model_dir)
+        if FLAGS.mode != "eval":
+            # Networks, devices and data are as they must be; from here on the folder is this run's.
+            run_directory.prepare(FLAGS.model_dir, params)
+    except ValueError as error:
+        logging.debug("The configuration was refused here:", exc_info=True)
         logging.error("%s", error)
         sys.exit(2)
-    scores = run(params, FLAGS.model_dir, FLAGS.mode)
+    scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
     if scores:
         print(summary(params, FLAGS.model_dir, scores))
 
 
-def run(params, model_dir, mode):
-    """Trains, evaluates, or both, and returns the last scores, or None where `mode` is "train"."""
+def build(params, model_dir):
+    """The training loop that `params` describes; writes nothing.
+
+    Raises:
+        ValueError: where networks, devices and data do not go together.
+    """
     from trainers import distribution, gan_trainer, input_pipelines, loop, metrics
 
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
+    data, resolution = params.task.train_data, params.task.model.resolution
+    input_pipelines.check(strategy, data, resolution)
     trainer = gan_trainer.GanTrainer(params, strategy)
     evaluator = metrics.GanEvaluator(params, model_dir, trainer.ema_generator, trainer.discriminator)
 
     def make_dataset(steps_done):
-        data, resolution = params.task.train_data, params.task.model.resolution
         start = steps_done * params.trainer.discriminator_steps
         return input_pipelines.training_dataset(strategy, data, resolution, params.runtime.seed, start)
 
-    training_loop = loop.TrainingLoop(trainer, evaluator, make_dataset, params, model_dir)
+    return loop.TrainingLoop(trainer, evaluator, make_dataset, params, model_dir)
+
+
+def run(training_loop, params, model_dir, mode):
+    """Trains, evaluates, or both, and returns the last scores, or None where `mode` is "train"."""
     restored = training_loop.restore()
     if mode == "eval" and not restored:
         logging.error("--model_dir=%s holds no checkpoint to evaluate. Train first.", model_dir)

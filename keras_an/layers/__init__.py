@@ -2,7 +2,14 @@
 
 from keras_an.layers.attentive_normalization import AttentiveNormalization
 from keras_an.layers.conditional_batch_normalization import ConditionalBatchNormalization
+from keras_an.layers.nearest_upsampling import NearestUpsampling
 from keras_an.layers.self_attention import SelfAttention
 from keras_an.layers.spectral_normalization import SpectralNormalization
 
-__all__ = ["AttentiveNormalization", "ConditionalBatchNormalization", "SelfAttention", "SpectralNormalization"]
+__all__ = [
+    "AttentiveNormalization",
+    "ConditionalBatchNormalization",
+    "NearestUpsampling",
+    "SelfAttention",
+    "SpectralNormalization",
+]

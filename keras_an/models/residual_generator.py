@@ -1,7 +1,7 @@
 """The class-conditional residual generator."""
 
 from keras_an.backend import keras
-from keras_an.layers import ConditionalBatchNormalization
+from keras_an.layers import ConditionalBatchNormalization, NearestUpsampling
 from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
 
 
@@ -60,10 +60,10 @@ def residual_generator(
     x = keras.layers.Reshape((4, 4, channels), name="reshape")(dense(z))
     for block in range(1, num_blocks + 1):
         name, channels = f"block{block}", base_channels * 2 ** (num_blocks - block)
-        shortcut = keras.layers.UpSampling2D(name=f"{name}_shortcut_up")(x)
+        shortcut = NearestUpsampling(name=f"{name}_shortcut_up")(x)
         shortcut = conv(channels, 1, f"{name}_shortcut", spectral_normalization)(shortcut)
         x = keras.layers.ReLU(name=f"{name}_relu1")(norm(f"{name}_norm1")([x, label]))
-        x = keras.layers.UpSampling2D(name=f"{name}_up")(x)
+        x = NearestUpsampling(name=f"{name}_up")(x)
         x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
         if block in attention_blocks:
             options = {"num_entities": num_entities, **(attentive_options or {})}

@@ -44,9 +44,9 @@ def resolve(experiment, config_files=(), params_override=""):
         params = _merge(params, lambda path=path: _read_yaml(path), f"config file {path}")
     # Commas inside brackets belong to a list.
     for pair in re.split(r",(?![^\[{]*[\]}])", params_override) if params_override else ():
-        if "=" not in pair:
+        if not pair.partition("=")[0] or "=" not in pair:
             raise ConfigError(f"--params_override takes key=value pairs with commas between. Received: {pair!r}")
-        params = _merge(params, lambda pair=pair: OmegaConf.from_dotlist([pair]), f"--params_override={pair}")
+        params = _merge(params, lambda pair=pair: _from_pair(pair), f"--params_override={pair}")
     return _checked(OmegaConf.to_object(params))
 
 
@@ -76,10 +76,27 @@ def nested_differences(old, new, prefix=""):
     return lines
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose booleans are `true` and `false` alone: `off` is a distribution strategy."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _from_pair(pair):
+    key, value = pair.split("=", 1)
+    config = OmegaConf.create()
+    OmegaConf.update(config, key, yaml.load(value, Loader=_Loader))
+    return config
+
+
 def _read_yaml(path):
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+            content = yaml.load(file, Loader=_Loader)
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read the configuration in {path}: {error}") from error
     if content is not None and not isinstance(content, dict):
@@ -89,7 +106,9 @@ def _read_yaml(path):
 
 def _merge(params, read, source):
     try:
-        return OmegaConf.merge(params, read())
+        content = read()
+        _check_groups(content, source)
+        return OmegaConf.merge(params, content)
     except ConfigKeyError as error:
         valid = _keys(schema.ExperimentConfig())
         raise ConfigError(f"Unknown key `{error.full_key}` in {source}.{_nearest(error.full_key, valid)}") from error
@@ -97,6 +116,14 @@ def _merge(params, read, source):
         key = getattr(error, "full_key", None)
         wanted = f"`{key}` must be {_type_name(key)}. " if key else ""
         raise ConfigError(f"{wanted}{str(error).splitlines()[0]} (in {source})") from error
+
+
+def _check_groups(content, source):
+    """OmegaConf does not name the key where a group is given a value of its own."""
+    for key, kind in _keys(schema.ExperimentConfig()).items():
+        value = OmegaConf.select(content, key) if dataclasses.is_dataclass(kind) else None
+        if value is not None and not OmegaConf.is_dict(value):
+            raise ConfigError(f"`{key}` must be a group of keys. Received: {value!r} (in {source})")
 
 
 def _keys(config, prefix=""):
@@ -113,8 +140,6 @@ def _type_name(key):
     kind = _keys(schema.ExperimentConfig()).get(re.sub(r"\[.*", "", key))
     if kind is None:
         return "another type"
-    if dataclasses.is_dataclass(kind):
-        return "a group of keys"
     return f"of type {getattr(kind, '__name__', str(kind)) if isinstance(kind, type) else str(kind)}"
 
 

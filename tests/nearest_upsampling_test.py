@@ -1,0 +1,46 @@
+"""Nearest-neighbour up-sampling against NumPy and Keras's own."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_an.backend import keras
+from keras_an.layers import NearestUpsampling
+from layer_test_case import check_layer_contract
+
+FEATURES = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32")
+
+
+def test_contract():
+    check_layer_contract(NearestUpsampling, {}, FEATURES)
+
+
+def test_every_position_is_repeated():
+    expected = FEATURES.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(NearestUpsampling()(FEATURES), expected)
+    np.testing.assert_array_equal(keras.layers.UpSampling2D(2)(FEATURES), expected)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_gradient_adds_up_the_copies(jit_compile):
+    weights = np.random.default_rng(1).normal(size=(2, 6, 10, 4)).astype("float32")
+    layer = NearestUpsampling()
+
+    @tf.function(jit_compile=jit_compile)
+    def gradient(features):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            total = tf.reduce_sum(layer(features) * weights)
+        return tape.gradient(total, features)
+
+    expected = weights.reshape(2, 3, 2, 5, 2, 4).sum(axis=(2, 4))
+    np.testing.assert_allclose(gradient(tf.constant(FEATURES)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_unknown_sizes_stay_unknown():
+    assert tuple(NearestUpsampling()(keras.Input((None, None, 4))).shape) == (None, None, None, 4)
+
+
+def test_other_ranks_are_an_error():
+    with pytest.raises(ValueError, match=r"takes inputs of \(batch, height, width, channels\)"):
+        NearestUpsampling()(np.zeros((2, 3, 4), "float32"))
