@@ -4,6 +4,7 @@ import datetime
 import functools
 import math
 import os
+import shutil
 import sys
 import time
 
@@ -147,7 +148,16 @@ class Progress:
         self._seconds = self._steps = 0
         self._losses = {}
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(initial=start, total=total, unit="step", disable=not self._terminal, dynamic_ncols=True)
+        # tqdm itself shows nothing on a terminal that does not know its size.
+        size = shutil.get_terminal_size()
+        self._bar = tqdm(
+            initial=start,
+            total=total,
+            unit="step",
+            disable=not self._terminal,
+            ncols=size.columns,
+            nrows=size.lines,
+        )
 
     def __enter__(self):
         return self

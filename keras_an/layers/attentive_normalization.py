@@ -65,7 +65,7 @@ class AttentiveNormalization(keras.layers.Layer):
 
     Input shape:
         `(batch, *spatial, channels)`, or `(batch, channels, *spatial)` with `"channels_first"`. Spatial sizes may be
-        unknown until run time.
+        unknown until run time, and there may be fewer positions than entities: self-sampling then draws some twice.
 
     Output shape:
         The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, and sums to 1 over
