@@ -18,7 +18,7 @@ def gan_digits32():
                 latent_dim=32,
                 image_channels=1,
                 generator=schema.NetworkConfig(
-                    base_channels=8, attention_blocks=[2], num_entities=8, entity_stddev=3.0
+                    base_channels=8, attention_blocks=[2], num_entities=8, entity_stddev=4.0
                 ),
                 discriminator=schema.NetworkConfig(
                     base_channels=16, attention_blocks=[1], num_entities=8, entity_stddev=5.0
