@@ -43,7 +43,7 @@ class TrainingLoop:
     @property
     def step(self):
         """Steps taken so far, an integer."""
-        return int(tf.convert_to_tensor(self._trainer.step))  # a mirrored variable is no number on TensorFlow 2.15
+        return int(tf.convert_to_tensor(self._trainer.step))  # a mirrored variable has no int()
 
     def restore(self):
         """Restores the newest checkpoint and returns its path, or None where there is none yet."""
