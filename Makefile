@@ -5,6 +5,13 @@ VENV_TF215 ?= .venv-tf215
 BIN := $(VENV)/bin
 # The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
 TESTED_torch := torch==2.13.0
+# The layer package's tests, which run on every Keras.
+LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization backend composition \
+	conditional_batch_normalization golden layout layouts nearest_upsampling orthogonality projection_discriminator \
+	properties public_api regions residual_generator self_attention spectral_normalization)
+# JAX compiles each operation for each shape, which is what its tests spend their time on: a cache for later runs.
+CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 # TensorFlow reports its CPU features at every start; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -25,13 +32,13 @@ test-tf215: $(VENV_TF215)/.dev ## pass the tests on TensorFlow 2.15 and Keras 2,
 	@$(VENV_TF215)/bin/python -m pytest
 
 test-tf-keras: $(VENV)/.dev ## the layer package on tf-keras, as Model Garden's users run it
-	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest --noconftest tests/golden_test.py
+	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest --numprocesses=2 $(LAYER_TESTS)
 
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
-	@KERAS_BACKEND=jax $(VENV)-jax/bin/python -m pytest --noconftest tests/golden_test.py
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest --numprocesses=2 $(LAYER_TESTS)
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
-	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest --noconftest tests/golden_test.py
+	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
 
 lint: $(VENV)/.dev ## check format, style and the direction of imports
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

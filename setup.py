@@ -17,10 +17,13 @@ TENSORFLOW = ["tensorflow>=2.15.1,<2.22"]
 TRAIN = [
     *TENSORFLOW,
     "absl-py>=1.4,<3",
+    "importlib-resources>=5",  # TensorFlow Datasets imports it, but does not say so
     "omegaconf>=2.3,<3",
+    "Pillow>=10,<14",  # decodes WebP, which TensorFlow 2.15 does not
     "PyYAML>=6,<7",
     "scikit-learn>=1.3,<2",
     "tensorboard>=2.15,<2.22",
+    "tensorflow-datasets>=4.9.4,<4.10",
     "tensorflow-gan==2.1.0",
     "tensorflow-hub>=0.15,<0.17",  # imported by TF-GAN's classifier_metrics
     "tensorflow-probability>=0.23,<0.26",
@@ -46,11 +49,12 @@ setup(
         "addons": [
             "tensorflow==2.15.1",
             "tensorflow-addons==0.23.0",
+            "tensorflow-metadata<1.18",  # later ones import what protobuf 4, of TensorFlow 2.15, has not
             "tensorflow-hub<0.16",  # 0.16 imports tf-keras, whose classes then stand in for Keras 2.15's on loading
             "tensorflow-probability<0.24",
             "numpy<2",
         ],
-        "test": ["pytest>=8,<10"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3,<4", "hypothesis>=6,<7"],
         "dev": ["pytest>=8,<10", "pytest-xdist>=3,<4", "hypothesis>=6,<7", "ruff==0.17.6"],
     },
 )

@@ -50,6 +50,16 @@ if IS_KERAS_3:
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
 
+    def fuses_elementwise(tensor):
+        """Whether `tensor` is part of a program that XLA compiles, which makes one loop of elementwise operations."""
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return isinstance(tensor, jax.core.Tracer)
+        return keras.backend.backend() == "tensorflow" and _traces_for_xla()
+
+    _custom_gradient = keras.ops.custom_gradient
+
 else:
     import tensorflow as tf
 
@@ -93,6 +103,11 @@ else:
         seed_generator.state.assign(seed + tf.constant([0, 1], tf.int64))
         return tf.random.stateless_uniform(shape, seed, alg="philox")
 
+    def fuses_elementwise(tensor):
+        return _traces_for_xla()
+
+    _custom_gradient = tf.custom_gradient
+
     def _shape(tensor):
         tensor = tf.convert_to_tensor(tensor)
         dynamic = tf.shape(tensor)
@@ -107,10 +122,7 @@ else:
         clip=tf.clip_by_value,
         concatenate=tf.concat,
         convert_to_tensor=tf.convert_to_tensor,
-        expand_dims=tf.expand_dims,
         eye=tf.eye,
-        floor=tf.floor,
-        log=tf.math.log,
         matmul=tf.matmul,
         max=tf.reduce_max,
         maximum=tf.maximum,
@@ -118,18 +130,48 @@ else:
         mean=lambda x, axis=None, keepdims=False: tf.reduce_mean(x, axis, keepdims),
         minimum=tf.minimum,
         mod=tf.math.floormod,
-        ones_like=tf.ones_like,
+        ones=tf.ones,
         relu=tf.nn.relu,
         reshape=tf.reshape,
         rsqrt=tf.math.rsqrt,
         shape=_shape,
         softmax=tf.nn.softmax,
-        softplus=tf.math.softplus,
         sqrt=tf.sqrt,
         square=tf.square,
         stop_gradient=tf.stop_gradient,
         sum=lambda x, axis=None, keepdims=False: tf.reduce_sum(x, axis, keepdims),
         take=tf.gather,
         transpose=tf.transpose,
+        zeros=tf.zeros,
         zeros_like=tf.zeros_like,
     )
+
+
+def custom_gradient(forward, backward):
+    """A function with a gradient of its own, which may be differentiated again.
+
+    Args:
+        forward: function of tensors that returns one tensor.
+        backward: function of the same tensors and the gradient of the result, that returns theirs as a tuple.
+
+    Returns:
+        A function of the same tensors.
+    """
+
+    def function(*arguments):
+        def gradient(*received, upstream=None):
+            # PyTorch hands the arguments back, and only what is computed from those can be differentiated again.
+            return backward(
+                *(arguments if upstream is None else received), received[0] if upstream is None else upstream
+            )
+
+        return forward(*arguments), gradient
+
+    return _custom_gradient(function)
+
+
+def _traces_for_xla():
+    from tensorflow.python.framework.ops import get_default_graph
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+    return GraphOrParentsInXlaContext(get_default_graph())

@@ -4,13 +4,22 @@ import pathlib
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from orthogonality_test import penalty
 
 from keras_an import AttentiveNormalization
-from keras_an.backend import keras
+from keras_an.backend import keras, ops
 from keras_an.layers import attentive_normalization
-from layer_test_case import check_layer_contract, per_replica, randomize_weights
+from layer_test_case import (
+    array,
+    assert_close,
+    check_layer_contract,
+    compiled,
+    dtype_of,
+    gradients,
+    per_replica,
+    randomize_weights,
+    tensors,
+)
 
 RELEASED = pathlib.Path(__file__).parent / "testdata" / "released_layer.npz"
 WEIGHTS = [
@@ -97,9 +106,9 @@ def draw(monkeypatch):
 
     def fix(windows, num_windows=None):
         def sample_positions(batch_size, num_positions, num_samples, seed_generator):
-            assert (int(batch_size), num_samples) == windows.shape
-            assert num_windows in (None, int(num_positions))
-            return tf.constant(windows, tf.int32)
+            assert num_samples == windows.shape[1]
+            assert num_windows is None or (int(batch_size), int(num_positions)) == (len(windows), num_windows)
+            return tensors(windows.astype(np.int32))
 
         monkeypatch.setattr(attentive_normalization, "sample_positions", sample_positions)
 
@@ -154,15 +163,35 @@ def test_contract(init_kwargs, shape, call_kwargs):
     check_layer_contract(AttentiveNormalization, init_kwargs, features(shape), call_kwargs)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("options", [{}, {"value_projection": True}, {"statistics": "released"}], ids=str)
+def test_jit_equals_eager(draw, options, training):
+    """Outputs, layout and the gradients of inputs and weights, losses included."""
+    x, weighting = features((2, 4, 5, 8)), features((2, 4, 5, 8), 1)
+    layer = random_layer(x.shape, pool_size=1, **options)
+    draw(np.array([[0, 7, 19], [3, 3, 12]]))
+
+    def call(x):
+        return layer(x, training=training, return_layout=True)
+
+    def loss(x):
+        return ops.sum(layer(x, training=training) * tensors(weighting)) + sum(layer.losses)
+
+    assert_close(compiled(call, layer)(tensors(x)), call(tensors(x)), rtol=1e-5, atol=1e-5)
+    eager, jitted = (gradients(loss, [x], layer.trainable_weights, jit=jit) for jit in (False, True))
+    for one, other in zip(jitted, eager):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * max(np.abs(other).max(), 1))
+
+
 def test_self_sampling_compiles_under_jit():
     layer = random_layer((2, 4, 4, 8), seed=1)
-    x = tf.constant(features((2, 4, 4, 8)))
-    step = tf.function(lambda x: layer(x, training=True), jit_compile=True)
-    first, second = step(x).numpy(), step(x).numpy()
+    x = tensors(features((2, 4, 4, 8)))
+    step = compiled(lambda x: layer(x, training=True), layer)
+    first, second = array(step(x)), array(step(x))
     assert np.isfinite(first).all() and np.abs(first - second).max() > 1e-4
 
 
-def test_replicas_train_as_one(mirrored):
+def test_replicas_train_as_one(tf, mirrored):
     """Gradients of two replicas, each of half of the batch, add up to those of the whole batch."""
     x, weighting = features((4, 4, 4, 6)), features((4, 4, 4, 6), 1)
     layer = random_layer(x.shape, self_sampling=False)
@@ -279,7 +308,7 @@ def test_regularizers_and_constraints_reach_their_weights(option, names):
     layer = random_layer((1, 4, 4, 8), value_projection=True, orthogonality=None, **options)
     weights = weights_of(layer)
     expected = sum(0.5 * np.abs(weights[name]).sum() for name in names)
-    assert float(tf.add_n(layer.losses)) == pytest.approx(expected, rel=1e-5)
+    assert float(sum(layer.losses)) == pytest.approx(expected, rel=1e-5)
     constrained = [name for name in weights if getattr(layer, name).constraint is not None]
     assert constrained == [name for name in weights if name in names]
 
@@ -336,13 +365,31 @@ def test_one_entity_is_instance_normalization():
     np.testing.assert_allclose(layer(x) - x, instance_norm(x), rtol=1e-4, atol=1e-5)
 
 
+def test_a_one_hot_layout_is_instance_normalization_of_each_region_alone():
+    owner = np.random.default_rng(0).permutation(40).reshape(2, 5, 4) % 3
+    x = features((2, 5, 4, 6))
+    x[..., :3] = np.eye(3)[owner]
+    layer = random_layer(x.shape)
+    layer.entities.assign(1e4 * np.eye(3, 6))
+    layer.residual_weight.assign(1.0)
+    outputs, layout = layer(x, return_layout=True)
+    np.testing.assert_allclose(layout, np.eye(3)[owner], rtol=0, atol=1e-6)
+    weights, normalized = weights_of(layer), np.asarray(outputs) - x
+    for image, entity in np.ndindex(2, 3):
+        members = owner[image] == entity
+        region = x[image][members].astype(np.float64)
+        expected = (region - region.mean(0)) / np.sqrt(region.var(0) + layer.epsilon)
+        expected = expected * weights["beta"][entity] + weights["alpha"][entity]
+        np.testing.assert_allclose(normalized[image][members], expected, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("value_projection", [False, True])
 def test_large_means_lose_no_digits(value_projection):
     x = features((2, 6, 5, 8)) + np.float32(1000.0)
     layer = random_layer(x.shape, value_projection=value_projection)
     layer.residual_weight.assign(1.0)
     # Entities that sum to 0 do not see the mean; others would leave some regions without mass.
-    layer.entities.assign(layer.entities - np.mean(layer.entities, axis=-1, keepdims=True))
+    layer.entities.assign(array(layer.entities) - array(layer.entities).mean(axis=-1, keepdims=True))
     outputs, layout = layer(x, return_layout=True)
     expected, expected_layout = reference(x, weights_of(layer))
     np.testing.assert_allclose(layout, expected_layout, rtol=0, atol=1e-3)
@@ -365,9 +412,9 @@ def test_permuting_positions_permutes_the_outputs(seed):
 def test_layout_sums_to_one(training):
     x = features((2, 6, 5, 8))
     _, layout = random_layer(x.shape)(x, training=training, return_layout=True)
-    assert layout.shape == (2, 6, 5, 3) and layout.dtype == tf.float32
-    assert np.min(layout) >= 0
-    np.testing.assert_allclose(np.sum(layout, -1), 1.0, rtol=1e-5)
+    assert tuple(layout.shape) == (2, 6, 5, 3) and dtype_of(layout) == "float32"
+    assert array(layout).min() >= 0
+    np.testing.assert_allclose(array(layout).sum(-1), 1.0, rtol=1e-5)
 
 
 def test_get_layout_is_the_layout():
@@ -382,6 +429,7 @@ def test_get_layout_is_the_layout():
 def test_layout_is_alive_at_the_start(channels, temperature):
     x = features((2, 16, 16, channels))
     _, layout = AttentiveNormalization(16, temperature=temperature, seed=1)(x, return_layout=True)
+    layout = array(layout)
     entropy = -np.sum(layout * np.log(layout), -1).mean() / np.log(16)
     assert 0.7 < entropy < 0.9
 
@@ -434,7 +482,7 @@ def test_training_without_self_sampling_is_inference():
     assert not hasattr(layer, "query_kernel") and not hasattr(layer, "seed_generator")
 
 
-def test_checkpoints_hold_the_random_state(tmp_path):
+def test_checkpoints_hold_the_random_state(tf, tmp_path):
     x = features((2, 8, 8, 6))
     layer = random_layer(x.shape)
     layer(x, training=True)
@@ -463,12 +511,11 @@ def slopes(function, point, step=1e-5):
 def test_orthogonality_loss_is_the_penalty(mode):
     layer = random_layer((1, 4, 4, 5), orthogonality=mode, orthogonal_weight=0.25)
     entities = weights_of(layer)["entities"]
-    with tf.GradientTape() as tape:
-        (loss,) = layer.losses
+    (loss,) = layer.losses
     assert float(loss) >= 0
     np.testing.assert_allclose(loss, 0.25 * penalty(entities, mode), rtol=1e-5)
     expected = slopes(lambda entities: 0.25 * penalty(entities, mode), entities)
-    gradient = tape.gradient(loss, layer.trainable_weights)[0]
+    (gradient,) = gradients(lambda: layer.losses[0], [], [layer.entities])
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -484,7 +531,7 @@ def test_entity_regularizer_adds_to_the_orthogonality_loss(mode):
     layer = random_layer((1, 4, 4, 5), orthogonality=mode, orthogonal_weight=0.25, entity_regularizer=regularizer)
     entities = weights_of(layer)["entities"]
     expected = 0.25 * penalty(entities, mode) + 0.5 * np.sum(entities**2)
-    assert float(tf.add_n(layer.losses)) == pytest.approx(expected, rel=1e-5)
+    assert float(sum(layer.losses)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_no_orthogonality_is_no_loss():
@@ -500,31 +547,26 @@ def test_gradients_are_those_of_the_equations(draw, training, value_projection):
     windows = np.array([[0, 1], [1, 0]])
     draw(windows)
     weights = weights_of(layer)
-    inputs = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        loss = tf.reduce_sum(layer(inputs, training=training) * weighting)
-    variables = {name: getattr(layer, name) for name in weights}
-    gradients = tape.gradient(loss, [inputs, *variables.values()])
+    found = gradients(
+        lambda x: ops.sum(layer(x, training=training) * tensors(weighting)),
+        [x],
+        [getattr(layer, name) for name in weights],
+    )
 
     def value(x=x, **changed):
         return np.sum(reference(x, {**weights, **changed}, windows=windows if training else None)[0] * weighting)
 
-    np.testing.assert_allclose(gradients[0], slopes(lambda point: value(x=point), x), rtol=1e-3, atol=1e-3)
-    for name, gradient in zip(variables, gradients[1:]):
+    np.testing.assert_allclose(found[0], slopes(lambda point: value(x=point), x), rtol=1e-3, atol=1e-3)
+    for name, gradient in zip(weights, found[1:]):
         expected = slopes(lambda point, name=name: value(**{name: point}), weights[name])
-        gradient = np.zeros(expected.shape) if gradient is None else gradient  # None: no part in the outputs
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-3, err_msg=name)
 
 
 def test_released_statistics_have_finite_gradients_on_flat_maps():
     layer = random_layer((1, 4, 4, 5), statistics="released", pool_size=1)
-    inputs = tf.zeros((1, 4, 4, 5))
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        loss = tf.reduce_sum(layer(inputs, training=True))
-    gradients = tape.gradient(loss, [inputs, *layer.trainable_weights])
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    inputs = [np.zeros((1, 4, 4, 5), np.float32)]
+    found = gradients(lambda x: ops.sum(layer(x, training=True)), inputs, layer.trainable_weights)
+    assert all(np.isfinite(gradient).all() for gradient in found)
 
 
 # Shapes, layouts in memory and precision.
@@ -538,7 +580,7 @@ def test_fewer_positions_than_entities_work(spatial):
     np.testing.assert_allclose(outputs, reference(x, weights_of(layer))[0], rtol=1e-4, atol=1e-4)
     trained, layout = layer(x, training=True, return_layout=True)
     assert np.isfinite(trained).all()
-    np.testing.assert_allclose(np.sum(layout, -1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(array(layout).sum(-1), 1.0, rtol=1e-5)
 
 
 def test_spatial_sizes_may_be_unknown():
@@ -546,15 +588,20 @@ def test_spatial_sizes_may_be_unknown():
     inputs = keras.Input((None, None, 6))
     model = keras.Model(inputs, layer(inputs, return_layout=True))
     assert tuple(model.outputs[0].shape) == (None, None, None, 6)
-    step = tf.function(
-        lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((None, None, None, 6), tf.float32)]
-    )
     for spatial in ((4, 6), (5, 3)):
         x = features((2, *spatial, 6))
         for one, other in zip(model(x), layer(x, return_layout=True)):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-        outputs = step(x)
-        assert outputs.shape == x.shape and np.isfinite(outputs).all()
+
+
+def test_spatial_sizes_may_be_unknown_in_a_traced_function(tf, draw):
+    layer = random_layer((1, 4, 4, 6), pool_size=1)
+    draw(np.array([[0, 4, 7], [1, 1, 3]]))
+    signature = [tf.TensorSpec((None, None, None, 6), tf.float32)]
+    step = tf.function(lambda x: layer(x, training=True), input_signature=signature)
+    for spatial in ((4, 6), (5, 3)):
+        x = features((2, *spatial, 6))
+        np.testing.assert_allclose(step(x), layer(x, training=True), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("spatial", [(7,), (4, 5), (2, 3, 4)], ids=["1d", "2d", "3d"])
@@ -587,12 +634,13 @@ def test_mixed_precision_computes_in_float32(dtype):
     layer = random_layer(x.shape, dtype=f"mixed_{dtype}")
     for training in (False, True):
         outputs, layout = layer(x, training=training, return_layout=True)
-        assert outputs.dtype == dtype and layout.dtype == tf.float32
-    assert {tf.as_dtype(weight.dtype) for weight in layer.trainable_weights} == {tf.float32}
-    rounded = tf.cast(tf.cast(x, dtype), tf.float32)
+        assert dtype_of(outputs) == dtype and dtype_of(layout) == "float32"
+    assert {dtype_of(weight) for weight in layer.trainable_weights} == {"float32"}
+    rounded = array(ops.cast(ops.cast(x, dtype), "float32"))
     expected = reference(rounded, weights_of(layer))[0]
-    outputs = tf.cast(layer(x), tf.float32)
-    np.testing.assert_allclose(outputs, expected, rtol=2e-2 if dtype == "bfloat16" else 2e-3, atol=2e-3)
+    outputs = array(ops.cast(layer(x), "float32"))
+    tolerance = 1e-2 if dtype == "bfloat16" else 2e-3
+    np.testing.assert_allclose(outputs, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -601,7 +649,7 @@ def test_large_float16_inputs_stay_finite(training):
     layer = random_layer(x.shape, dtype="mixed_float16")
     layer.residual_weight.assign(0.1)
     outputs, layout = layer(x, training=training, return_layout=True)
-    assert outputs.dtype == tf.float16
+    assert dtype_of(outputs) == "float16"
     assert np.isfinite(outputs).all() and np.isfinite(layout).all()
 
 

@@ -8,11 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_an import backend
 from keras_an.backend import SeedGenerator, add_replica_state, keras, ops, random_uniform
-from layer_test_case import per_replica
+from layer_test_case import dtype_of, per_replica, tensors
 
 PACKAGE = pathlib.Path(backend.__file__).parent
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]], np.float32)
@@ -29,10 +28,7 @@ VALUES = {
     "clip": ((X, 0.0, 1.0), {}, np.clip(X, 0, 1)),
     "concatenate": (([X, X], -1), {}, np.concatenate([X, X], -1)),
     "convert_to_tensor": ((X,), {}, X),
-    "expand_dims": ((X, 1), {}, X[:, None]),
     "eye": ((3,), {"dtype": "float32"}, np.eye(3)),
-    "floor": ((X,), {}, np.floor(X)),
-    "log": ((POSITIVE,), {}, np.log(POSITIVE)),
     "matmul": ((X, X.T), {}, X @ X.T),
     "max": ((X,), {"axis": -1}, X.max(-1)),
     "maximum": ((X, 0.0), {}, np.maximum(X, 0)),
@@ -40,19 +36,19 @@ VALUES = {
     "mean": ((X,), {"axis": 1, "keepdims": True}, X.mean(1, keepdims=True)),
     "minimum": ((X, 0.0), {}, np.minimum(X, 0)),
     "mod": ((np.array([5, 7]), 3), {}, [2, 1]),
-    "ones_like": ((X,), {}, np.ones((2, 3))),
+    "ones": (((2, 3),), {}, np.ones((2, 3))),
     "relu": ((X,), {}, np.maximum(X, 0)),
     "reshape": ((X, (3, 2)), {}, X.reshape(3, 2)),
     "rsqrt": ((POSITIVE,), {}, POSITIVE**-0.5),
     "shape": ((X,), {}, (2, 3)),
     "softmax": ((X,), {"axis": -1}, softmax(X)),
-    "softplus": ((X,), {}, np.log1p(np.exp(X))),
     "sqrt": ((POSITIVE,), {}, np.sqrt(POSITIVE)),
     "square": ((X,), {}, X**2),
     "stop_gradient": ((X,), {}, X),
     "sum": ((X,), {"axis": -1}, X.sum(-1)),
     "take": ((X, np.array([1, 0, 1])), {"axis": 0}, X[[1, 0, 1]]),
     "transpose": ((X,), {}, X.T),
+    "zeros": (((2, 3),), {}, np.zeros((2, 3))),
     "zeros_like": ((X,), {}, np.zeros((2, 3))),
 }
 
@@ -84,11 +80,11 @@ def test_tensorflow_is_imported_where_keras_2_runs_alone():
 @pytest.mark.parametrize("name", VALUES)
 def test_ops_compute_what_numpy_does(name):
     args, kwargs, expected = VALUES[name]
-    args = [tf.constant(value) if isinstance(value, np.ndarray) else value for value in args]
+    args = [tensors(value) if isinstance(value, np.ndarray) else value for value in args]
     np.testing.assert_allclose(getattr(ops, name)(*args, **kwargs), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_shape_gives_what_is_unknown_as_a_tensor():
+def test_shape_gives_what_is_unknown_as_a_tensor(tf):
     shapes = []
 
     @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32)])
@@ -116,7 +112,7 @@ def test_generators_without_a_seed_draw_apart():
     assert not np.array_equal(first, second)
 
 
-def test_random_numbers_go_on_inside_a_compiled_function():
+def test_random_numbers_go_on_inside_a_compiled_function(tf):
     generator = SeedGenerator(3)
     expected = [np.asarray(random_uniform((8,), generator)) for _ in range(2)]
     twin = SeedGenerator(3)
@@ -139,13 +135,13 @@ class Counter(keras.layers.Layer):
 
 def test_replica_state_is_float32_and_not_trained():
     layer = Counter(dtype="mixed_bfloat16")
-    assert layer(tf.zeros((1, 1))).dtype == tf.bfloat16
+    assert dtype_of(layer(np.zeros((1, 1), np.float32))) == "bfloat16"
     assert not layer.trainable_weights
-    assert [tf.as_dtype(weight.dtype) for weight in layer.non_trainable_weights] == [tf.float32]
+    assert [dtype_of(weight) for weight in layer.non_trainable_weights] == ["float32"]
     np.testing.assert_array_equal(layer.count, [1.0])
 
 
-def test_replica_state_moves_inside_a_compiled_function_on_replicas(mirrored):
+def test_replica_state_moves_inside_a_compiled_function_on_replicas(tf, mirrored):
     with mirrored.scope():
         layer = Counter()
         layer.build((None, 1))

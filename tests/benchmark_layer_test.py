@@ -83,13 +83,6 @@ def test_exponent_of_linear_times_is_one():
     assert benchmark_layer.fit_exponent(positions, squares) == pytest.approx(2.0, abs=1e-12)
 
 
-def test_times_in_turn():
-    calls = []
-    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
-    assert set(benchmark_layer.interleaved_medians(programs, 3)) == {"a", "b"}
-    assert calls == ["a", "b"] * 3
-
-
 @pytest.mark.parametrize(
     "name, value",
     [("sizes", "4x4x8"), ("sizes", "1x4x8x1"), ("sizes", ""), ("layers", "an,batch_norm"), ("dtypes", "float64")],

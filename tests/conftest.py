@@ -1,28 +1,51 @@
-"""Two logical CPU devices for every test, seeds, float32 after each, and one strategy over both devices."""
+"""Seeds, float32 after each test; on TensorFlow two logical CPU devices, and one strategy over both of them."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # JAX compiles each operation for each shape, which is what its tests spend their time on.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import pytest
-import tensorflow as tf
 
 from keras_an.backend import keras
-from layer_test_case import mirrored_strategy
+from layer_test_case import BACKEND, mirrored_strategy, record_gradients
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
+if BACKEND == "tensorflow":
+    import tensorflow
+
+    tensorflow.config.set_logical_device_configuration(
+        tensorflow.config.list_physical_devices("CPU")[0], [tensorflow.config.LogicalDeviceConfiguration()] * 2
+    )
+
+
+def pytest_configure(config):
+    # Keras 3's variables and PyTorch's tensors under NumPy 2, and a single entity's softmax: none tells us anything.
+    for message in ("__array__ implementation", "__array_wrap__ must accept", "You are using a softmax over axis"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
-    yield
+    with record_gradients(False):
+        yield
     keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def tf():
+    """TensorFlow; a test that takes it is skipped where Keras runs on something else."""
+    if BACKEND != "tensorflow":
+        pytest.skip("needs TensorFlow")
+    return tensorflow
 
 
 @pytest.fixture(scope="session")
 def mirrored():
     """The one `MirroredStrategy` of the process: two replicas on the CPU."""
+    if BACKEND != "tensorflow":
+        pytest.skip("needs TensorFlow")
     return mirrored_strategy()

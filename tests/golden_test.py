@@ -10,7 +10,8 @@ import pytest
 
 import keras_an
 from keras_an import layers, losses, models
-from keras_an.backend import keras, ops
+from keras_an.backend import keras
+from layer_test_case import array, tensors
 
 GOLDEN = pathlib.Path(__file__).parent / "testdata" / "golden.npz"
 FEATURES = np.random.default_rng(0).normal(size=(2, 6, 8, 16)).astype("float32")
@@ -42,16 +43,6 @@ CASES = {
     ),
     "projection_discriminator": lambda: (models.projection_discriminator(**NETWORK), [IMAGES, LABELS]),
 }
-
-
-def tensors(values):
-    if isinstance(values, list):
-        return [ops.convert_to_tensor(value) for value in values]
-    return ops.convert_to_tensor(values)
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor) if hasattr(keras, "ops") else np.asarray(tensor)
 
 
 def fill(layer):

@@ -1,5 +1,9 @@
-"""What every layer of the package keeps, whatever it computes."""
+"""What tests of the layer package share on every Keras, and what every layer keeps, whatever it computes.
 
+Needs no TensorFlow; what only TensorFlow can do is left out on JAX and PyTorch.
+"""
+
+import contextlib
 import copy
 import functools
 import inspect
@@ -8,9 +12,125 @@ import os
 import tempfile
 
 import numpy as np
-import tensorflow as tf
+import pytest
 
-from keras_an.backend import keras
+from keras_an.backend import keras, ops
+
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+elif BACKEND == "jax":
+    import jax
+else:
+    import torch
+
+
+def record_gradients(wanted):
+    """A context in which PyTorch records what gradients need, or does not: NumPy takes no tensor that is recorded."""
+    return torch.set_grad_enabled(wanted) if BACKEND == "torch" else contextlib.nullcontext()
+
+
+def map_nest(function, values):
+    """`function` of every leaf of a list or tuple, as a list, or of what is neither."""
+    return [map_nest(function, value) for value in values] if isinstance(values, (list, tuple)) else function(values)
+
+
+def flatten(values):
+    """The leaves of a list or tuple, or of what is neither, as a list."""
+    return [leaf for value in values for leaf in flatten(value)] if isinstance(values, (list, tuple)) else [values]
+
+
+def tensors(values):
+    """NumPy arrays, or lists of them, as tensors of the backend that runs."""
+    return map_nest(ops.convert_to_tensor, values)
+
+
+def array(tensor):
+    """A tensor or variable of any backend as a NumPy array."""
+    return keras.ops.convert_to_numpy(tensor) if hasattr(keras, "ops") else np.asarray(tf.convert_to_tensor(tensor))
+
+
+def dtype_of(tensor):
+    """The name of the dtype of a tensor or variable."""
+    return getattr(tensor.dtype, "name", str(tensor.dtype)).split(".")[-1]
+
+
+def gradients(loss, inputs, variables, jit=BACKEND == "jax"):
+    """Gradients of a scalar on every backend, for tests.
+
+    Args:
+        loss: function of tensors that gives a scalar.
+        inputs: list of NumPy arrays, what `loss` is called with.
+        variables: list of Keras variables that `loss` reads.
+        jit: whether XLA compiles loss and gradients; skips the test on PyTorch, which has none. JAX does unless told
+            otherwise: compiling each operation of a gradient on its own takes much longer.
+
+    Returns:
+        NumPy arrays for the inputs, then for the variables; zeros where `loss` does not depend on one.
+    """
+    if BACKEND == "tensorflow":
+
+        def differentiate(values):
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                result = loss(*values)
+            sources = [*values, *variables]
+            found = tape.gradient(result, sources)
+            return [tf.zeros(at.shape) if one is None else tf.convert_to_tensor(one) for one, at in zip(found, sources)]
+
+        differentiate = tf.function(differentiate, jit_compile=True) if jit else differentiate
+        return [array(gradient) for gradient in differentiate(tensors(inputs))]
+    if BACKEND == "jax":
+
+        def pure(values, weights):
+            with keras.StatelessScope(state_mapping=zip(variables, weights)):
+                return loss(*values)
+
+        differentiate = jax.grad(pure, argnums=(0, 1))
+        differentiate = jax.jit(differentiate) if jit else differentiate
+        found = differentiate(tensors(inputs), [variable.value for variable in variables])
+        return [array(gradient) for gradient in flatten(found)]
+    if jit:
+        pytest.skip("PyTorch has no XLA")
+    with record_gradients(True):
+        values = [tensor.requires_grad_() for tensor in tensors(inputs)]
+        sources = [*values, *(variable.value for variable in variables)]
+        found = torch.autograd.grad(loss(*values), sources, allow_unused=True, materialize_grads=True)
+    return [array(gradient) for gradient in found]
+
+
+def differentiate(loss, tensor):
+    """The gradient of a scalar function at a tensor, itself a tensor that may be differentiated."""
+    if BACKEND == "jax":
+        return jax.grad(loss)(tensor)
+    if BACKEND == "torch":
+        return torch.autograd.grad(loss(tensor), tensor, create_graph=True)[0]
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        result = loss(tensor)
+    return tape.gradient(result, tensor)
+
+
+def compiled(call, layer):
+    """`call`, a function of tensors that calls `layer`, under XLA; skips the test on PyTorch, which has none."""
+    if BACKEND == "torch":
+        pytest.skip("PyTorch has no XLA")
+    if BACKEND == "tensorflow":
+        return tf.function(call, jit_compile=True)
+
+    @jax.jit
+    def pure(values, *inputs):
+        with keras.StatelessScope(state_mapping=zip(layer.variables, values)) as scope:
+            outputs = call(*inputs)
+        return outputs, [scope.get_current_value(variable) for variable in layer.variables]
+
+    def run(*inputs):
+        outputs, values = pure([variable.value for variable in layer.variables], *inputs)
+        for variable, value in zip(layer.variables, values):
+            variable.assign(value)
+        return outputs
+
+    return run
 
 
 @functools.lru_cache(maxsize=1)
@@ -40,10 +160,10 @@ def per_replica(strategy, values):
 
 def assert_close(actual, expected, **tolerance):
     """`np.testing.assert_allclose` on tensors, or on nests of them."""
-    actual, expected = tf.nest.flatten(actual), tf.nest.flatten(expected)
+    actual, expected = flatten(actual), flatten(expected)
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected):
-        np.testing.assert_allclose(np.asarray(one), np.asarray(other), **tolerance)
+        np.testing.assert_allclose(array(one), array(other), **tolerance)
 
 
 def check_layer_contract(layer_class, init_kwargs, inputs, call_kwargs=None):
@@ -62,24 +182,27 @@ def check_layer_contract(layer_class, init_kwargs, inputs, call_kwargs=None):
 
     layer = make()
     call = functools.partial(layer, **(call_kwargs or {}))
-    call(tf.nest.map_structure(tf.constant, inputs))
+    call(tensors(inputs))
     randomize_weights(layer)
-    expected = call(tf.nest.map_structure(tf.constant, inputs))
+    expected = call(tensors(inputs))
 
     _check_config(layer, make(), config)
-    _check_jit(call, inputs, expected)
-    _check_replicas(layer, make, call_kwargs or {}, inputs, expected)
+    if BACKEND != "torch":
+        assert_close(compiled(call, layer)(tensors(inputs)), expected, rtol=1e-5, atol=1e-5)
+    if BACKEND == "tensorflow":
+        _check_replicas(layer, make, call_kwargs or {}, inputs, expected)
     model = _model(call, inputs)
     _check_symbolic_shape(model, expected)
     with tempfile.TemporaryDirectory() as folder:
         _check_keras_file(model, os.path.join(folder, "model.keras"), inputs, expected)
         twin = _model(functools.partial(make(), **(call_kwargs or {})), inputs)
         _check_weights_file(model, twin, os.path.join(folder, "model.weights.h5"), inputs, expected)
-        _check_saved_model(layer, call, os.path.join(folder, "saved_model"), inputs, expected)
+        if BACKEND == "tensorflow":
+            _check_saved_model(layer, call, os.path.join(folder, "saved_model"), inputs, expected)
 
 
 def _model(call, inputs):
-    symbolic = tf.nest.map_structure(lambda x: keras.Input(x.shape[1:], dtype=x.dtype.name), inputs)
+    symbolic = map_nest(lambda x: keras.Input(x.shape[1:], dtype=x.dtype.name), inputs)
     return keras.Model(symbolic, call(symbolic))
 
 
@@ -99,17 +222,12 @@ def _check_config(layer, unbuilt, config):
     assert json.loads(json.dumps(config))["name"] == layer.name
 
 
-def _check_jit(call, inputs, expected):
-    compiled = tf.function(call, jit_compile=True)
-    assert_close(compiled(tf.nest.map_structure(tf.constant, inputs)), expected, rtol=1e-5, atol=1e-5)
-
-
 def _check_replicas(layer, make, call_kwargs, inputs, expected):
     strategy = mirrored_strategy()
-    halves = [tf.nest.map_structure(lambda x, part=part: np.split(x, 2)[part], inputs) for part in (0, 1)]
+    halves = [map_nest(lambda x, part=part: np.split(x, 2)[part], inputs) for part in (0, 1)]
     with strategy.scope():
         twin = make()
-        twin.build(tf.nest.map_structure(lambda x: tf.TensorShape(x.shape), inputs))
+        twin.build(map_nest(lambda x: tf.TensorShape(x.shape), inputs))
     for mine, theirs in zip(twin.weights, layer.weights):
         mine.assign(np.asarray(theirs))
 
@@ -123,9 +241,9 @@ def _check_replicas(layer, make, call_kwargs, inputs, expected):
 
 
 def _check_symbolic_shape(model, expected):
-    for symbolic, real in zip(model.outputs, tf.nest.flatten(expected)):
+    for symbolic, real in zip(model.outputs, flatten(expected)):
         assert tuple(symbolic.shape) == (None, *real.shape[1:])
-        assert tf.as_dtype(symbolic.dtype) == real.dtype
+        assert dtype_of(symbolic) == dtype_of(real)
 
 
 def _check_keras_file(model, path, inputs, expected):
@@ -144,8 +262,8 @@ def _check_weights_file(model, twin, path, inputs, expected):
 def _check_saved_model(layer, call, path, inputs, expected):
     module = tf.Module()
     module.layer = layer
-    signature = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), inputs)
+    signature = map_nest(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), inputs)
     module.serve = tf.function(call, input_signature=[signature])
     tf.saved_model.save(module, path)
     reloaded = tf.saved_model.load(path)
-    assert_close(reloaded.serve(tf.nest.map_structure(tf.constant, inputs)), expected, rtol=1e-5, atol=1e-6)
+    assert_close(reloaded.serve(tensors(inputs)), expected, rtol=1e-5, atol=1e-6)

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_an.backend import keras
 from keras_an.layers import AttentiveNormalization
 from keras_an.models import attentive_layers, attentive_probe, projection_discriminator, residual_generator
-from layer_test_case import randomize_weights
+from layer_test_case import randomize_weights, tensors
 
 SMALL = {"resolution": 16, "num_classes": 5, "base_channels": 4, "num_entities": 3}
 
@@ -21,7 +20,7 @@ def generator(**kwargs):
 @pytest.fixture
 def inputs():
     z = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-    return [tf.constant(z), tf.constant([1, 4])]
+    return tensors([z, np.array([1, 4])])
 
 
 @pytest.mark.parametrize("blocks", [(1,), (2,), (1, 2), (2, 1)])
@@ -61,7 +60,7 @@ def test_probe_shares_the_weights(inputs):
 
 def test_probe_of_a_discriminator_has_its_logits():
     model = projection_discriminator(**SMALL, attention_blocks=(1,))
-    inputs = [tf.ones((2, 16, 16, 3)), tf.constant([1, 4])]
+    inputs = tensors([np.ones((2, 16, 16, 3), np.float32), np.array([1, 4])])
     probed = attentive_probe(model)(inputs)
     np.testing.assert_allclose(probed["outputs"], model(inputs), rtol=1e-5, atol=1e-6)
     assert tuple(probed["layouts"][0].shape) == (2, 16, 16, 3)

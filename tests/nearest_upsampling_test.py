@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from keras_an.backend import keras
+from keras_an.backend import keras, ops
 from keras_an.layers import NearestUpsampling
-from layer_test_case import check_layer_contract
+from layer_test_case import check_layer_contract, gradients, tensors
 
 FEATURES = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32")
 
@@ -25,16 +24,9 @@ def test_every_position_is_repeated():
 def test_gradient_adds_up_the_copies(jit_compile):
     weights = np.random.default_rng(1).normal(size=(2, 6, 10, 4)).astype("float32")
     layer = NearestUpsampling()
-
-    @tf.function(jit_compile=jit_compile)
-    def gradient(features):
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            total = tf.reduce_sum(layer(features) * weights)
-        return tape.gradient(total, features)
-
+    (gradient,) = gradients(lambda x: ops.sum(layer(x) * tensors(weights)), [FEATURES], [], jit=jit_compile)
     expected = weights.reshape(2, 3, 2, 5, 2, 4).sum(axis=(2, 4))
-    np.testing.assert_allclose(gradient(tf.constant(FEATURES)), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_sizes_stay_unknown():

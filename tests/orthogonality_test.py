@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_an.backend import keras
 from keras_an.ops import orthogonality
 from keras_an.regularizers import OrthogonalEntities
+from layer_test_case import dtype_of, gradients, tensors
 
 
 def penalty(entities, mode):
@@ -23,8 +23,8 @@ def entities():
 
 @pytest.mark.parametrize("mode", ["cosine", "frobenius"])
 def test_value_is_the_frobenius_norm(entities, mode):
-    value = orthogonality(tf.constant(entities, tf.float32), mode)
-    assert value.dtype == tf.float32 and value.shape == ()
+    value = orthogonality(tensors(entities.astype(np.float32)), mode)
+    assert dtype_of(value) == "float32" and tuple(value.shape) == ()
     np.testing.assert_allclose(value, penalty(entities, mode), rtol=1e-5)
 
 
@@ -32,35 +32,33 @@ def test_value_is_the_frobenius_norm(entities, mode):
 @pytest.mark.parametrize("seed", range(5))
 def test_value_is_never_negative(mode, seed):
     entities = np.random.default_rng(seed).normal(size=(5, 3)) * 10.0 ** (seed - 2)
-    assert float(orthogonality(tf.constant(entities, tf.float32), mode)) > 0
+    assert float(orthogonality(tensors(entities.astype(np.float32)), mode)) > 0
 
 
 def test_orthogonal_rows_have_no_penalty(entities):
     rows, _ = np.linalg.qr(entities.T)
-    assert float(orthogonality(tf.constant(rows.T, tf.float32), "frobenius")) < 1e-10
-    assert float(orthogonality(tf.constant(5 * rows.T, tf.float32), "cosine")) < 1e-10
-    assert float(orthogonality(tf.constant(5 * rows.T, tf.float32), "frobenius")) > 1
+    assert float(orthogonality(tensors(rows.T.astype(np.float32)), "frobenius")) < 1e-10
+    assert float(orthogonality(tensors((5 * rows.T).astype(np.float32)), "cosine")) < 1e-10
+    assert float(orthogonality(tensors((5 * rows.T).astype(np.float32)), "frobenius")) > 1
 
 
 def test_cosine_ignores_lengths(entities):
     scaled = entities * np.array([[1e-3], [1.0], [7.0], [1e3]])
-    one, other = (float(orthogonality(tf.constant(w, tf.float32))) for w in (entities, scaled))
+    one, other = (float(orthogonality(tensors(w.astype(np.float32)))) for w in (entities, scaled))
     assert one == pytest.approx(other, rel=1e-4)
 
 
 def test_cosine_is_finite_for_a_row_of_zeros(entities):
     entities[1] = 0.0
-    weights = tf.constant(entities, tf.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        value = orthogonality(weights)
-    assert np.isfinite(value) and np.isfinite(tape.gradient(value, weights)).all()
+    entities = entities.astype(np.float32)
+    (gradient,) = gradients(orthogonality, [entities], [])
+    assert np.isfinite(orthogonality(tensors(entities))) and np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("mode", ["cosine", "frobenius"])
 def test_regularizer_weighs_the_penalty(entities, mode):
     regularizer = OrthogonalEntities(weight=0.25, mode=mode)
-    value = regularizer(tf.constant(entities, tf.float32))
+    value = regularizer(tensors(entities.astype(np.float32)))
     np.testing.assert_allclose(value, 0.25 * penalty(entities, mode), rtol=1e-5)
 
 

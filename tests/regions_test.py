@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_an.backend import ops
-from keras_an.ops import normalize_regions, region_moments, released_region_moments
+from keras_an.ops import center, normalize_regions, region_moments, regional_normalization, released_region_moments
+from layer_test_case import differentiate, gradients, tensors
 
 BATCH, POSITIONS, CHANNELS, ENTITIES = 2, 12, 5, 3
 
@@ -35,7 +35,7 @@ def variance_of(v, s):
 
 
 def test_moments_are_weighted(values, layout):
-    mean, variance = region_moments(tf.constant(values), tf.constant(layout))
+    mean, variance = region_moments(tensors(values), tensors(layout))
     np.testing.assert_allclose(mean, each_region(values, layout, mean_of), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(variance, each_region(values, layout, variance_of), rtol=1e-4, atol=1e-6)
 
@@ -43,7 +43,7 @@ def test_moments_are_weighted(values, layout):
 def test_moments_of_hard_regions_are_those_of_their_positions(values):
     owner = np.arange(POSITIONS) % ENTITIES
     layout = np.tile(np.eye(ENTITIES, dtype=np.float32)[owner], (BATCH, 1, 1))
-    mean, variance = region_moments(tf.constant(values), tf.constant(layout))
+    mean, variance = region_moments(tensors(values), tensors(layout))
     for entity in range(ENTITIES):
         region = values[:, owner == entity]
         np.testing.assert_allclose(mean[:, entity], region.mean(1), rtol=1e-4, atol=1e-6)
@@ -52,9 +52,9 @@ def test_moments_of_hard_regions_are_those_of_their_positions(values):
 
 def test_hard_regions_are_instance_normalized_alone(values):
     owner = np.random.default_rng(2).permutation(POSITIONS) % ENTITIES
-    layout = tf.constant(np.tile(np.eye(ENTITIES, dtype=np.float32)[owner], (BATCH, 1, 1)))
-    mean, variance = region_moments(tf.constant(values), layout)
-    outputs = np.asarray(normalize_regions(tf.constant(values), layout, mean, ops.rsqrt(variance + 1e-5)))
+    layout = tensors(np.tile(np.eye(ENTITIES, dtype=np.float32)[owner], (BATCH, 1, 1)))
+    one, zero = np.ones((ENTITIES, CHANNELS), np.float32), np.zeros((ENTITIES, CHANNELS), np.float32)
+    outputs = np.asarray(regional_normalization(tensors(values), layout, *tensors([one, zero]), 1e-5))
     for entity in range(ENTITIES):
         region = values[:, owner == entity].astype(np.float64)
         expected = (region - region.mean(1, keepdims=True)) / np.sqrt(region.var(1, keepdims=True) + 1e-5)
@@ -63,15 +63,15 @@ def test_hard_regions_are_instance_normalized_alone(values):
 
 def test_a_region_without_mass_has_no_moments(values, layout):
     layout[..., 1] = 0.0
-    mean, variance = region_moments(tf.constant(values), tf.constant(layout))
+    mean, variance = region_moments(tensors(values), tensors(layout))
     assert (np.asarray(mean)[:, 1] == 0).all() and (np.asarray(variance)[:, 1] == 0).all()
     assert np.isfinite(mean).all() and np.isfinite(variance).all()
 
 
 def test_variance_of_a_constant_is_zero_and_never_negative(layout):
     constant = np.full((BATCH, POSITIONS, CHANNELS), 0.3, np.float32)
-    _, variance = region_moments(tf.constant(constant), tf.constant(layout))
-    assert np.min(variance) >= 0
+    _, variance = region_moments(tensors(constant), tensors(layout))
+    assert np.asarray(variance).min() >= 0
     np.testing.assert_allclose(variance, 0.0, atol=1e-6)
 
 
@@ -82,28 +82,79 @@ def test_released_moments_are_those_of_the_product(values, layout):
     def released_deviation(v, s):
         return np.sqrt(sum((s * v - released_mean(v, s)) ** 2) / (sum(s) + 1e-7))
 
-    mean, deviation = released_region_moments(tf.constant(values), tf.constant(layout))
+    mean, deviation = released_region_moments(tensors(values), tensors(layout))
     np.testing.assert_allclose(mean, each_region(values, layout, released_mean), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(deviation, each_region(values, layout, released_deviation), rtol=1e-4, atol=1e-6)
 
 
 def test_released_moments_of_zeros_have_finite_gradients(layout):
-    zeros = tf.zeros((BATCH, POSITIONS, CHANNELS))
-    with tf.GradientTape() as tape:
-        tape.watch(zeros)
-        _, deviation = released_region_moments(zeros, tf.constant(layout))
-        total = tf.reduce_sum(deviation)
-    np.testing.assert_array_equal(tape.gradient(total, zeros), np.zeros_like(zeros))
+    zeros = np.zeros((BATCH, POSITIONS, CHANNELS), np.float32)
+    (gradient,) = gradients(lambda values: ops.sum(released_region_moments(values, tensors(layout))[1]), [zeros], [])
+    np.testing.assert_array_equal(gradient, zeros)
 
 
-@pytest.mark.parametrize("with_offset", [False, True])
-def test_normalization_sums_over_regions(values, layout, with_offset):
+def test_normalization_sums_over_regions(values, layout):
     rng = np.random.default_rng(3)
     mean, scale = rng.normal(size=(2, BATCH, ENTITIES, CHANNELS)).astype(np.float32)
-    offset = rng.normal(size=(ENTITIES, CHANNELS)).astype(np.float32) if with_offset else None
+    offset = rng.normal(size=(ENTITIES, CHANNELS)).astype(np.float32)
     expected = np.zeros_like(values, np.float64)
     for image, position, entity in np.ndindex(BATCH, POSITIONS, ENTITIES):
         region = (values[image, position] - mean[image, entity]) * scale[image, entity]
-        expected[image, position] += layout[image, position, entity] * (region + (offset[entity] if with_offset else 0))
-    outputs = normalize_regions(*map(tf.constant, (values, layout, mean, scale)), offset)
+        expected[image, position] += layout[image, position, entity] * (region + offset[entity])
+    outputs = normalize_regions(*tensors([values, layout, mean, scale, offset]))
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def automatic(values, layout, beta, alpha, epsilon):
+    """`regional_normalization` without a gradient of its own."""
+    mean, variance = region_moments(values, layout)
+    return normalize_regions(values, layout, mean, beta * ops.rsqrt(variance + epsilon), alpha)
+
+
+@pytest.fixture
+def arguments(values, layout):
+    rng = np.random.default_rng(4)
+    beta, alpha = rng.normal(size=(2, ENTITIES, CHANNELS)).astype(np.float32)
+    return [values, layout, beta, alpha]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradient_by_hand_is_the_automatic_one(arguments, jit):
+    weighting = np.random.default_rng(5).normal(size=arguments[0].shape).astype(np.float32)
+
+    def loss_of(function):
+        return lambda *tensors_: ops.sum(function(*tensors_, 1e-3) * tensors(weighting))
+
+    found = gradients(loss_of(regional_normalization), arguments, [], jit=jit)
+    for ours, expected in zip(found, gradients(loss_of(automatic), arguments, [], jit=jit)):
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradient_by_hand_may_be_differentiated_again(arguments, jit):
+    """As a gradient penalty does: of the squared gradient in the values."""
+    found = gradients(penalty_of(regional_normalization), arguments, [], jit=jit)
+    for ours, expected in zip(found, gradients(penalty_of(automatic), arguments, [], jit=jit)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def penalty_of(function):
+    return lambda *tensors_: ops.sum(
+        ops.square(
+            differentiate(lambda values: ops.sum(ops.square(function(values, *tensors_[1:], 1e-2))), tensors_[0])
+        )
+    )
+
+
+def test_centered_values_lie_about_zero_and_keep_their_differences():
+    values = np.random.default_rng(6).normal(1000.0, 1.0, size=(2, 1000, 3)).astype(np.float32)
+    centered = np.asarray(center(tensors(values)))
+    np.testing.assert_array_less(np.abs(centered.mean(axis=1)), 0.5)
+    np.testing.assert_allclose(np.diff(centered, axis=1), np.diff(values, axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("positions", [1, 3, 64, 65])
+def test_centering_takes_any_number_of_positions(positions):
+    values = np.full((2, positions, 3), 7.0, np.float32)
+    np.testing.assert_array_equal(center(tensors(values)), np.zeros_like(values))

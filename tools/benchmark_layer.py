@@ -17,11 +17,9 @@ import math
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +29,7 @@ import keras_an
 from keras_an.backend import NO_AUTOCAST, SeedGenerator, keras, ops
 from keras_an.layers import AttentiveNormalization, SelfAttention
 from keras_an.ops import sample_positions
+from tools.timing import interleaved_medians
 
 FLAGS = flags.FLAGS
 
@@ -338,17 +337,6 @@ def warm_up(program):
     for _ in range(WARM_UP_CALLS):
         program()
     return program
-
-
-def interleaved_medians(calls, repeats):
-    """Median seconds of each function in a dictionary, all called in turn, `repeats` times."""
-    seconds = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def estimated_bytes(layer, case):

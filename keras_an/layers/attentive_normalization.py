@@ -5,8 +5,9 @@ import math
 from keras_an.backend import NO_AUTOCAST, SeedGenerator, keras, ops, register_serializable
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
+    center,
     normalize_regions,
-    region_moments,
+    regional_normalization,
     released_region_moments,
     sample_positions,
     soft_layout,
@@ -239,12 +240,8 @@ class AttentiveNormalization(keras.layers.Layer):
             features = _move_axis(features, 1, -1)
         *outer, channels = ops.shape(features)  # outer: batch, *spatial
         flat = ops.reshape(features, (outer[0], math.prod(outer[1:]), channels))  # (batch, positions, channels)
-        # Moments and layout do not change when the mean is taken out first, and lose no digits then.
-        mean = ops.mean(flat, axis=1, keepdims=True)  # (batch, 1, channels)
-        centered = flat - mean
-
-        layout = self._layout(flat, centered, mean, outer, bool(training) and self.self_sampling)
-        outputs = ops.reshape(flat + self._normalize(flat, centered, layout), (*outer, channels))
+        layout = self._layout(flat, outer, bool(training) and self.self_sampling)
+        outputs = ops.reshape(flat + self._normalize(flat, layout), (*outer, channels))
         if self.data_format == "channels_first":
             outputs = _move_axis(outputs, -1, 1)
         outputs = ops.cast(outputs, self.compute_dtype)
@@ -256,7 +253,7 @@ class AttentiveNormalization(keras.layers.Layer):
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
         return self(inputs, training=training, return_layout=True)[1]
 
-    def _layout(self, flat, centered, mean, outer, sampling):
+    def _layout(self, flat, outer, sampling):
         """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
         filters = ops.transpose(self.entities)  # (channels, entities)
         bias = None
@@ -267,8 +264,7 @@ class AttentiveNormalization(keras.layers.Layer):
             keys = ops.transpose(self._sampled_keys(flat, outer), (0, 2, 1)) * weight  # (batch, key_dim, entities)
             filters = filters + ops.matmul(self.query_kernel, keys)  # (batch, channels, entities)
             bias = ops.matmul(self.query_bias[None, None], keys)  # (batch, 1, entities)
-        offset = ops.matmul(mean, filters)  # (batch, 1, entities)
-        return soft_layout(centered, filters, offset if bias is None else offset + bias, self.temperature)
+        return soft_layout(flat, filters, bias, self.temperature)
 
     def _sampled_keys(self, flat, outer):
         """Max-pooled keys of `num_entities` windows of every image: `(batch, num_entities, key_dim)`."""
@@ -281,22 +277,21 @@ class AttentiveNormalization(keras.layers.Layer):
         keys = ops.matmul(ops.take(rows, indices, axis=0), self.key_kernel) + self.key_bias
         return ops.max(keys, axis=2)
 
-    def _normalize(self, flat, centered, layout):
+    def _normalize(self, flat, layout):
         """rho times the regional normalisation: `(batch, positions, channels)`."""
+        # rho multiplies beta and alpha, (entities, channels), rather than every position.
+        shape = (self.num_entities, flat.shape[-1])
+        beta = self.residual_weight * (self.beta if self.affine else ops.ones(shape))
+        alpha = self.residual_weight * (self.alpha if self.affine else ops.zeros(shape))
         if self.statistics == "released":
             values = ops.matmul(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
             mean, deviation = released_region_moments(values, layout)
-            scale = 1.0 / (deviation + 1e-7)
-        else:
-            # What the mean contributes to v drops out of the centred values.
-            values = ops.matmul(centered, self.value_kernel) if self.value_projection else centered
-            mean, variance = region_moments(values, layout)
-            scale = ops.rsqrt(variance + self.epsilon)
-        if self.affine:
-            scale = scale * self.beta
-        # rho multiplies scale and offset, (entities, channels), rather than every position.
-        offset = self.residual_weight * self.alpha if self.affine else None
-        return normalize_regions(values, layout, mean, self.residual_weight * scale, offset)
+            return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
+        # What is subtracted from X adds the same to every v(X), which drops out of them.
+        values = center(flat)
+        if self.value_projection:
+            values = ops.matmul(values, self.value_kernel)
+        return regional_normalization(values, layout, beta, alpha, self.epsilon)
 
     def get_config(self):
         return {

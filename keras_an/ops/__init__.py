@@ -2,12 +2,20 @@
 
 from keras_an.ops.layout import sample_positions, soft_layout, window_positions
 from keras_an.ops.orthogonality import orthogonality
-from keras_an.ops.regions import normalize_regions, region_moments, released_region_moments
+from keras_an.ops.regions import (
+    center,
+    normalize_regions,
+    region_moments,
+    regional_normalization,
+    released_region_moments,
+)
 
 __all__ = [
+    "center",
     "normalize_regions",
     "orthogonality",
     "region_moments",
+    "regional_normalization",
     "released_region_moments",
     "sample_positions",
     "soft_layout",
