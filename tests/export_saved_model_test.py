@@ -104,6 +104,11 @@ def test_signature_names_types_and_free_batch(exported):
 def test_metadata_names_the_checkpoint(exported):
     metadata = json.loads((exported / "keras_an_export.json").read_text(encoding="utf-8"))
     assert pathlib.Path(metadata["checkpoint"]).name == "ckpt-8" and metadata["use_ema"] is True
+    assert {name: metadata[name] for name in ("num_classes", "latent_dim", "resolution")} == {
+        "num_classes": 10,
+        "latent_dim": 8,
+        "resolution": 16,
+    }
     assert not list(exported.parent.glob("*.partial"))
 
 
@@ -113,6 +118,15 @@ def test_second_export_is_left_out(exported, model_dir, caplog):
         export(model_dir, exported)
     assert f"{exported} already holds ckpt-8" in caplog.text
     assert contents(exported) == before
+
+
+def test_export_of_an_older_version_gets_the_number_of_classes(exported, model_dir, tmp_path):
+    older = shutil.copytree(exported, tmp_path / "saved_model")
+    metadata = json.loads((older / "keras_an_export.json").read_text(encoding="utf-8"))
+    new = {name: metadata.pop(name) for name in ("num_classes", "latent_dim", "resolution")}
+    (older / "keras_an_export.json").write_text(json.dumps(metadata), encoding="utf-8")
+    export(model_dir, older)
+    assert json.loads((older / "keras_an_export.json").read_text(encoding="utf-8")) == {**metadata, **new}
 
 
 @pytest.mark.slow

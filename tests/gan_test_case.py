@@ -78,6 +78,27 @@ def _trained_run(folder):
     return model_dir, printed.getvalue()
 
 
+def fake_inception(path, num_features=6, seed=0):
+    """Writes a SavedModel with the inputs and outputs of TF-GAN's Inception, but few features, and returns its path.
+
+    It sees the mean of each colour in each quarter of the image, mixed by weights that `seed` draws.
+    """
+
+    class FakeInception(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel = tf.Variable(tf.random.stateless_normal((12, num_features), (seed, 0), alg="philox"))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 299, 299, 3))])
+        def __call__(self, images):
+            means = tf.reshape(tf.image.resize(images, (2, 2), "area"), (-1, 12))
+            features = tf.matmul(means, self.kernel)
+            return {"pool_3": features[:, None, None], "logits": 4.0 * features[:, :5]}
+
+    tf.saved_model.save(FakeInception(), str(path))
+    return str(path)
+
+
 def contents(folder):
     """Bytes of all files below `folder`, by path."""
     return {str(path): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*")) if path.is_file()}

@@ -1,5 +1,7 @@
 """One step of the GAN: what moves, how far, and that a break in a run leaves no trace."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -172,6 +174,101 @@ def test_discriminator_steps_take_as_many_batches_a_step(eager):
     assert trainer.images_per_step == 3 * params.task.train_data.global_batch_size
 
 
+def with_sgd(trainer, strategy=ONE):
+    """The trainer with optimizers that show a wrong factor, as Adam does not."""
+    for network in ("generator", "discriminator"):
+        with strategy.scope():
+            optimizer = keras.optimizers.SGD(0.05)
+            optimizer.build(getattr(trainer, network).trainable_variables)
+        setattr(trainer, f"{network}_optimizer", optimizer)
+    return trainer
+
+
+def test_accumulated_gradients_are_means_over_their_batches(eager, monkeypatch):
+    """Two batches that are the same move the weights as one of them does."""
+    random = np.random.default_rng(0)
+    z, labels = tf.constant(random.normal(size=(4, 8)), tf.float32), tf.constant([1, 3, 5, 7])
+    batch = {"image": tf.constant(random.uniform(-1, 1, (4, 8, 8, 1)), tf.float32), "label": labels}
+    monkeypatch.setattr(gan_trainer.GanTrainer, "_draw", lambda *unused: (z, labels))
+
+    def one_step(size):
+        trainer = with_sgd(make_trainer(small_params(trainer__gradient_accumulation_steps=size)))
+        # What a call moves besides, averages of batch norm and power iteration, would differ.
+        for network in (trainer.generator, trainer.discriminator):
+            monkeypatch.setattr(network, "call", functools.partial(_call_still, network, network.call))
+        losses = train(trainer, iter(tf.data.Dataset.from_tensors(batch).repeat()), 1)
+        return trainer, losses
+
+    one, losses = one_step(1)
+    two, mean_losses = one_step(2)
+    assert (one.images_per_step, two.images_per_step) == (8, 16)
+    for name, value in losses.items():
+        assert mean_losses[name] == pytest.approx(value, rel=1e-5, abs=1e-6)
+    for network in ("generator", "discriminator"):
+        for first, second in zip(getattr(one, network).trainable_variables, getattr(two, network).trainable_variables):
+            np.testing.assert_allclose(values([second])[0], values([first])[0], atol=1e-6)
+
+
+def _call_still(network, call, *args, **kwargs):
+    before = values(network.non_trainable_variables)
+    outputs = call(*args, **kwargs)
+    for variable, value in zip(network.non_trainable_variables, before):
+        variable.assign(value)
+    return outputs
+
+
+def test_an_accumulating_step_takes_batches_of_its_own(eager):
+    params = small_params(trainer__discriminator_steps=2, trainer__gradient_accumulation_steps=3)
+    trainer, iterator = make_trainer(params), batches_from(params)
+    train(trainer, iterator, 1)
+    assert trainer.batches_per_step == 6
+    np.testing.assert_array_equal(next(iterator)["image"], next(batches_from(params, start_batch=6))["image"])
+
+
+@pytest.mark.parametrize("kind", ["balanced", "natural"])
+def test_labels_of_generated_images(kind):
+    params = small_params(task__model__fake_labels=kind)
+    drawing = gan_trainer.GanTrainer.__new__(gan_trainer.GanTrainer)
+    drawing.params, drawing.step = params, tf.Variable(0, dtype=tf.int64)
+    real = tf.constant([7] * 900 + [2] * 100)
+    _, labels = drawing._draw(real, 0, 0)
+    counts = np.bincount(labels.numpy(), minlength=10)
+    if kind == "natural":
+        np.testing.assert_array_equal(labels, real)
+    else:
+        assert counts.sum() == 1000 and counts.min() > 60 and counts.max() < 140
+
+
+def test_average_is_the_generator_before_it_starts(eager):
+    params = small_params(trainer__ema_start_step=1)
+    trainer, iterator = make_trainer(params), batches_from(params)
+    train(trainer, iterator, 1)
+    for average, value in zip(values(trainer.ema_generator.variables), values(trainer.generator.variables)):
+        np.testing.assert_array_equal(average, value)
+    train(trainer, iterator, 1)
+    pairs = zip(values(trainer.ema_generator.trainable_variables), values(trainer.generator.trainable_variables))
+    assert any(not np.array_equal(average, value) for average, value in pairs)
+
+
+def test_augmentation_changes_what_the_discriminator_sees(eager, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        gan_trainer.augmentation, "augment", lambda images, policy, draws: seen.append((policy, draws)) or images
+    )
+    params = small_params(task__augmentation="[color,cutout]", trainer__discriminator_steps=2)
+    train(make_trainer(params), batches_from(params), 1)
+    assert [policy for policy, _ in seen] == 3 * [["color", "cutout"]]
+    assert len({draws.numpy()[:, :8].tobytes() for _, draws in seen}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["none", "self_attention"])
+def test_baselines_train_as_well(attention):
+    params = small_params(task__model__attention=attention, task__augmentation="[color,translation,cutout]")
+    losses = train(make_trainer(params), batches_from(params), 2)
+    assert all(np.isfinite(value) for value in losses.values())
+
+
 def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, monkeypatch, eager):
     # The penalty is heavy, so that a wrong factor on it shows as well; Adam would hide one, so SGD it is.
     params = small_params(task__losses__orthogonal_weight=1.0)
@@ -184,12 +281,7 @@ def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, m
     monkeypatch.setattr(gan_trainer.GanTrainer, "_draw", lambda *unused: (z, batch["label"]))
 
     def one_step(strategy):
-        trainer = make_trainer(params, strategy)
-        for network in ("generator", "discriminator"):
-            with strategy.scope():
-                optimizer = keras.optimizers.SGD(0.05)
-                optimizer.build(getattr(trainer, network).trainable_variables)
-            setattr(trainer, f"{network}_optimizer", optimizer)
+        trainer = with_sgd(make_trainer(params, strategy), strategy)
         before = state(trainer)
         dataset = strategy.distribute_datasets_from_function(
             lambda context: tf.data.Dataset.from_tensors(batch).repeat()
@@ -218,7 +310,7 @@ def test_draws_differ_by_replica_step_and_purpose_and_repeat(mirrored):
 
     @tf.function
     def draw(purpose, index):
-        return mirrored.run(lambda: drawing._draw(64, purpose, index))
+        return mirrored.run(lambda: drawing._draw(tf.zeros((64,), tf.int32), purpose, index))
 
     def values_of(purpose, index):
         z, labels = draw(purpose, index)

@@ -104,9 +104,12 @@ def test_trainers_do_not_know_tools():
     assert not importers("trainers", "tools")
 
 
-def test_tools_know_of_trainers_only_the_configurations():
-    found = [line for line in importers("tools", "trainers") if not is_in(line.split()[-1], "trainers.configs")]
-    assert not found
+def test_tools_know_of_trainers_only_configurations_and_pictures():
+    allowed = ("trainers.configs", "trainers.pictures")
+    # A benchmark of the training step imports the step.
+    lines = [line for line in importers("tools", "trainers") if not line.startswith("tools.benchmark_training ")]
+    found = [line.split()[-1] for line in lines]
+    assert not [module for module in found if not any(is_in(module, other) for other in allowed)]
 
 
 @pytest.mark.parametrize("name", [name for name in MAINS if is_in(name, "trainers")])

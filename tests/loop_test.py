@@ -23,6 +23,9 @@ class CountingTrainer:
         self.nan_step = nan_step
         self.calls = []
 
+    def describe(self):
+        return "two networks"
+
     def checkpoint_items(self):
         return {"step": self.step, "total": self.total}
 

@@ -49,4 +49,4 @@ def test_networks_of_a_seed_have_the_same_entities():
 
 
 def test_networks_of_attention_none_have_no_attentive_layer():
-    assert not attentive(task__model__generator__attention="none", task__model__discriminator__attention="none")
+    assert not attentive(task__model__attention="none")

@@ -67,12 +67,12 @@ def test_override_takes_every_scalar_type():
     params = configs.resolve(
         EXPERIMENT,
         params_override="trainer.generator_optimizer.learning_rate=3e-4,runtime.enable_xla=true,runtime.seed=7,"
-        "task.model.generator.attention=none",
+        "task.model.attention=none",
     )
     assert params.trainer.generator_optimizer.learning_rate == 3e-4
     assert params.runtime.enable_xla is True
     assert params.runtime.seed == 7
-    assert params.task.model.generator.attention == "none"
+    assert params.task.model.attention == "none"
 
 
 def test_off_is_the_strategy_and_no_yaml_boolean(tmp_path):
@@ -211,7 +211,9 @@ def test_choice_names_the_nearest_and_the_value(key, value, nearest):
         "trainer.discriminator_steps",
         "task.train_data.global_batch_size",
         "task.validation_data.global_batch_size",
-        "task.evaluation.num_samples",
+        "task.train_data.shuffle_buffer_size",
+        "task.validation_data.shuffle_buffer_size",
+        "task.evaluation.classifier_epochs",
         "task.model.num_classes",
         "task.model.latent_dim",
     ],
@@ -220,6 +222,26 @@ def test_counts_start_at_one(key):
     configs.resolve(EXPERIMENT, params_override=f"{key}=1")
     message = message_of(f"{key}=0")
     assert f"`{key}` must be at least 1" in message and "Received: 0" in message
+
+
+@pytest.mark.parametrize("intra_class, least", [("false", 4), ("true", 20)])
+def test_samples_are_enough_for_the_scores(intra_class, least):
+    override = f"task.evaluation.intra_class={intra_class},task.evaluation.num_samples="
+    assert configs.resolve(EXPERIMENT, params_override=f"{override}{least}").task.evaluation.num_samples == least
+    message = message_of(f"{override}{least - 1}")
+    assert f"`task.evaluation.num_samples` must be at least {least}" in message and f"Received: {least - 1}" in message
+    assert ("of 10 classes" in message) == (intra_class == "true")
+
+
+@pytest.mark.parametrize("dataset, key", [("tfds", "name"), ("folder", "path"), ("tfrecord", "path")])
+@pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
+def test_data_are_named_where_they_must_be(dataset, key, group):
+    override = f"{group}.dataset={dataset},{group}.{key}=given,{group}.split=train[:80%]"
+    configs.resolve(EXPERIMENT, params_override=override)
+    message = message_of(f"{group}.dataset={dataset}")
+    assert f"`{group}.{key}` must not be empty" in message and repr(dataset) in message
+    message = message_of(f"{override},{group}.split=''")
+    assert f"`{group}.split` must not be empty" in message
 
 
 @pytest.mark.parametrize("value", ["-0.1", "1", "1.5", ".nan"])
@@ -241,7 +263,7 @@ def test_number_of_gpus_is_not_negative():
         "trainer.trian_steps=3",
         "trainer.train_steps=0",
         "task.model.resolution=20",
-        "task.model.generator.attention=other",
+        "task.model.attention=other",
         "task.model.discriminator.attention_blocks=[9]",
         "task.model.generator.num_entities=0",
         "task.losses.orthogonal_weight=-1",

@@ -1,6 +1,7 @@
 """A whole run through the main: what it leaves, what it says, and how it is taken up again."""
 
 import logging
+import re
 import shutil
 
 import numpy as np
@@ -12,7 +13,17 @@ from gan_test_case import RUN, call_main, contents, summaries_of, train_gan, tra
 from trainers import configs, gan_trainer, input_pipelines
 
 LAYERS = ("generator/block1_attention", "discriminator/block1_attention")
-SCORES = ("label_accuracy", "classifier_test_accuracy", "frechet_distance", "frechet_distance_floor", "spread_ratio")
+SCORES = (
+    "label_accuracy",
+    "classifier_test_accuracy",
+    "frechet_distance",
+    "frechet_distance_floor",
+    "kernel_distance",
+    "classifier_score",
+    "precision",
+    "recall",
+    "spread_ratio",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +51,7 @@ def test_run_leaves_checkpoints_pictures_and_its_configuration(run):
         "classifier.weights.h5",
         "layouts.png",
         "params.yaml",
+        "real_statistics_classifier.npz",
         "samples.png",
         "train",
         "validation",
@@ -70,7 +82,7 @@ def test_training_scalars_are_losses_speed_and_statistics_of_every_layer(run):
         *(f"losses/{name}" for name in gan_trainer.METRICS),
         *(f"{layer}/{name}" for layer in LAYERS for name in statistics),
     }
-    assert set(found) == {"configuration", *expected}
+    assert set(found) == {"configuration", "networks", *expected}
     for tag in expected:
         assert set(found[tag]) == {4, 8}, tag
         assert all(np.isfinite(value) for value in found[tag].values()), tag
@@ -89,6 +101,13 @@ def test_configuration_is_a_text_of_tensorboard(run):
     assert "\n".join(line[4:] for line in indented) + "\n" == (model_dir / "params.yaml").read_text(encoding="utf-8")
 
 
+def test_cost_of_the_networks_is_a_text_of_tensorboard(run):
+    model_dir, _ = run
+    (text,) = summaries_of(model_dir / "train")["networks"].values()
+    rows = [line.split("|")[1].strip() for line in text.item().decode("utf-8").splitlines()[2:]]
+    assert rows == ["generator", "discriminator"]
+
+
 def test_validation_scalars_are_the_scores(run):
     model_dir, _ = run
     found = summaries_of(model_dir / "validation")
@@ -101,8 +120,9 @@ def test_run_prints_its_scores_and_where_to_look(run):
     model_dir, printed = run
     assert f"Step 8 of 8 in {model_dir}" in printed
     scores = summaries_of(model_dir / "validation")
-    assert f"label accuracy of 50 generated images: {scores['label_accuracy'][8]:.3f}" in printed
-    assert f"Fréchet distance in the classifier's features: {scores['frechet_distance'][8]:.2f}" in printed
+    for name in ("label_accuracy", "frechet_distance", "precision"):
+        assert re.search(rf"^{name} +{scores[name][8]:.4f} +50 +1\b", printed, re.MULTILINE), name
+    assert "not an FID" in printed
     assert f"-m tensorboard.main --logdir {model_dir}" in printed
     assert f"{model_dir}/samples.png" in printed and f"{model_dir}/layouts.png" in printed
 
@@ -130,7 +150,7 @@ def test_more_train_steps_go_on_from_the_checkpoint_also_on_other_devices(copy_o
 
 
 def test_resumed_run_takes_up_the_data_where_it_was_left(copy_of_run, monkeypatch):
-    def stop(strategy, data, resolution, seed, start_batch):
+    def stop(strategy, data, resolution, seed, start_batch, **kwargs):
         raise InterruptedError(f"start at batch {start_batch}")
 
     monkeypatch.setattr(input_pipelines, "training_dataset", stop)

@@ -5,6 +5,7 @@ python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/
 `serving_default`: `z` float32 (None, latent_dim), `label` int32 (None,) in [0, classes) to `images` float32
 (None, height, width, channels) in [-1, 1] and `layouts` float32 (None, height', width', entities), the soft layout of
 the generator's first Attentive Normalization (absent where it has none). Deterministic, for any batch size.
+`keras_an_export.json` beside it tells the checkpoint, and what the signature does not: the number of classes.
 """
 
 import hashlib
@@ -70,18 +71,24 @@ def export(model_dir, output_dir, checkpoint=None, use_ema=True):
     checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
     if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
         raise ExportError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")
-    metadata = {"checkpoint": os.path.basename(checkpoint), "index": _digest(checkpoint), "use_ema": use_ema}
+    model = params.task.model
+    metadata = {
+        "checkpoint": os.path.basename(checkpoint),
+        "index": _digest(checkpoint),
+        "use_ema": use_ema,
+        **{name: getattr(model, name) for name in ("num_classes", "latent_dim", "resolution")},
+    }
     if _is_exported(output_dir, metadata):
         logging.info("%s already holds %s.", output_dir, metadata["checkpoint"])
         return 0.0
     generator = restore_generator(params, checkpoint, use_ema)
-    module, signature = serving_module(generator, params.task.model.latent_dim)
+    module, signature = serving_module(generator, model.latent_dim)
     parent = os.path.dirname(os.path.abspath(output_dir))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=parent) as folder:
         partial = os.path.join(folder, "saved_model")
         tf.saved_model.save(module, partial, signatures={"serving_default": signature})
-        difference = verify(partial, generator, params.task.model)
+        difference = verify(partial, generator, model)
         with open(os.path.join(partial, METADATA_FILE), "w", encoding="utf-8") as file:
             json.dump(metadata, file, indent=1)
         shutil.rmtree(output_dir, ignore_errors=True)

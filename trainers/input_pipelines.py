@@ -1,85 +1,166 @@
-"""Data sets as `tf.data` pipelines of `{"image": float32 in [-1, 1], "label": int32}`."""
+"""Images and labels as `tf.data` pipelines of `{"image": float32 in [-1, 1], "label": int32}`."""
 
-import functools
+import os
 
 import numpy as np
 import tensorflow as tf
 
-
-@functools.lru_cache(maxsize=4)
-def load_digits(split, resolution):
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, 80 % train and 20 % test, resized with bicubic filter.
-
-    Args:
-        split: "train" (1,437 digits) or "test" (360), stratified by class with a fixed seed.
-        resolution: side in pixels.
-
-    Returns:
-        Images float32 `(digits, resolution, resolution, 1)` in [-1, 1], and labels int32 `(digits,)`.
-    """
-    from sklearn.datasets import load_digits as load
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load(return_X_y=True)
-    split_parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
-    images, labels = split_parts[0::2] if split == "train" else split_parts[1::2]
-    images = images.reshape(-1, 8, 8, 1).astype(np.float32) / 8.0 - 1.0  # from 0..16
-    with tf.device("CPU:0"):
-        resized = tf.image.resize(images, (resolution, resolution), "bicubic", antialias=True)
-        return tf.clip_by_value(resized, -1.0, 1.0).numpy(), labels.astype(np.int32)
+from trainers import data_sources, image_batches, tfds_source
 
 
-def training_dataset(strategy, data, resolution, seed, start_batch=0):
-    """An endless distributed data set of shuffled batches; its order depends on `seed` alone.
+def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_channels=None, num_classes=None):
+    """An endless distributed data set of shuffled batches; what it holds depends on `seed` and the workers alone.
+
+    Each worker sees images of its own, and all workers together see each image once an epoch. Images are cropped at the
+    center to a square, then resized with a bicubic filter that antialiases.
 
     Args:
         strategy: `tf.distribute.Strategy`.
         data: `schema.DataConfig`.
         resolution: side of the images in pixels.
-        seed: integer, of the order.
+        seed: integer, of the order and the flips.
         start_batch: batches to leave out at the start, so that a resumed run sees what it would have seen.
+        image_channels: 1 or 3, or None for what the source has.
+        num_classes: integer, one more than the largest label, or None where labels do not matter: any folder of images
+            will do then, and labels may be 0.
 
     Returns:
-        A distributed data set of `{"image", "label"}`, `global_batch_size / replicas` images for each replica.
+        A distributed data set of `{"image", "label"}`, `global_batch_size / replicas` images for each replica. Its
+        iterator raises `tf.errors.InvalidArgumentError`, naming file or record, for an image that cannot be decoded or
+        a label out of range; with `data.skip_corrupt`, these are logged, and other images of the batch stand in.
 
     Raises:
-        ValueError: where the global batch does not divide by the replicas, or exceeds the data.
+        ValueError: see `check`.
     """
-    check(strategy, data, resolution)
-    images, labels = load_digits(data.split, resolution)
+    source = check(strategy, data, resolution, num_classes=num_classes)
+    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+    if data.cache and not source.decoded:
+        source = data_sources.array_source(*_arrays(batches.once_unfinished(256)), source.class_names)
+        batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
 
     def make(context):
         batch_size = context.get_per_replica_batch_size(data.global_batch_size)
-        own = tf.range(context.input_pipeline_id, len(images), context.num_input_pipelines)
-
-        def epoch_order(epoch):
-            key = tf.stack([tf.constant(seed, tf.int64), epoch])
-            return tf.random.experimental.stateless_shuffle(own, key, alg="philox")
-
-        indices = tf.data.Dataset.counter().map(epoch_order).unbatch()
-        # Each replica of this worker takes a batch of its own. Indices are skipped, not images: that costs little.
-        indices = indices.batch(batch_size, drop_remainder=True)
-        indices = indices.skip(start_batch * (context.num_replicas_in_sync // context.num_input_pipelines))
-        gather = functools.partial(_gather, tf.constant(images), tf.constant(labels))
-        return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+        # Each replica of this worker takes a batch of its own.
+        start = start_batch * batch_size * (context.num_replicas_in_sync // context.num_input_pipelines)
+        stream = source.stream(context, seed, start)
+        return batches.shuffled(stream, batch_size, seed, start, context).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
 
 
-def check(strategy, data, resolution):
-    """Raises ValueError where the global batch does not divide by the replicas, or exceeds the data."""
+def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num_classes=None):
+    """All images once, in order, not flipped; the last batch may be smaller.
+
+    Args:
+        data: `schema.DataConfig`; its `global_batch_size` plays no part.
+        resolution: side of the images in pixels.
+        batch_size: integer.
+        image_channels: 1 or 3, or None for what the source has.
+        num_classes: as in `training_dataset`.
+
+    Returns:
+        `tf.data.Dataset` of `{"image", "label"}`, float32 `(batch, resolution, resolution, image_channels)` in [-1, 1]
+        and int32 `(batch,)`. Its iterator raises as that of `training_dataset`; with `data.skip_corrupt`, such images
+        are logged and left out.
+
+    Raises:
+        ValueError: see `open_source`.
+    """
+    source = open_source(data, resolution, num_classes)
+    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+    return batches.once(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def load_arrays(data, resolution, *, image_channels=None, num_classes=None):
+    """What `evaluation_dataset` gives, in memory: images float32 and labels int32.
+
+    Raises:
+        ValueError: see `open_source`, and for a corrupt image or a label out of range.
+    """
+    dataset = evaluation_dataset(data, resolution, 256, image_channels=image_channels, num_classes=num_classes)
+    return _arrays(dataset)
+
+
+def open_source(data, resolution, num_classes=None):
+    """Finds the images that a configuration names, and decodes none of them.
+
+    Args:
+        data: `schema.DataConfig`.
+        resolution: side in pixels, for the digits.
+        num_classes: as in `training_dataset`.
+
+    Returns:
+        A source of `data_sources`, with `num_images`, `class_names` and `num_classes`, the latter None where the data
+        do not tell.
+
+    Raises:
+        ValueError: where a data set, folder, file, split or class is missing, or there are not `num_classes` classes.
+    """
+    if data.dataset == "digits":
+        images, labels = data_sources.load_digits(data.split, resolution)
+        source = data_sources.array_source(images, labels, tuple("0123456789"))
+    elif data.dataset == "tfds":
+        source = tfds_source.open_tfds(data, labelled=num_classes is not None)
+    elif data.dataset == "tfrecord":
+        source = data_sources.open_tfrecords(data)
+    else:
+        folder = os.path.normpath(os.path.join(data.path, data.split))
+        source = data_sources.open_folder(folder, num_classes is not None, data.skip_corrupt)
+    if num_classes is not None and source.num_classes not in (None, num_classes):
+        raise ValueError(
+            f"`task.model.num_classes` must be the number of classes of {_describe(data)}, {source.num_classes}"
+            f"{_some(source.class_names)}. Received: {num_classes}"
+        )
+    return source
+
+
+def check(strategy, data, resolution, *, num_classes=None, validation_data=None):
+    """Opens the training data; with `validation_data`, also looks whether these have the same classes.
+
+    Returns:
+        As `open_source`.
+
+    Raises:
+        ValueError: as `open_source`, and where the global batch does not divide by the replicas, or exceeds the data.
+    """
     size, replicas = data.global_batch_size, strategy.num_replicas_in_sync
     if size % replicas:
         raise ValueError(
             f"`task.train_data.global_batch_size` must divide by the {replicas} replicas. Received: {size}"
         )
-    num_images = len(load_digits(data.split, resolution)[1])
-    if size > num_images:
+    source = open_source(data, resolution, num_classes)
+    if size > source.num_images:
         raise ValueError(
-            f"`task.train_data.global_batch_size` must not exceed the {num_images} images of the {data.split} split. "
-            f"Received: {size}"
+            f"`task.train_data.global_batch_size` must not exceed the {source.num_images} images of "
+            f"{_describe(data)}. Received: {size}"
         )
+    if validation_data is not None:
+        other = open_source(validation_data, resolution, num_classes)
+        if None not in (num_classes, source.class_names, other.class_names) and source.class_names != other.class_names:
+            raise ValueError(
+                f"Training and validation data must have the same classes. Received: {_describe(data)}"
+                f"{_some(source.class_names)}, {_describe(validation_data)}{_some(other.class_names)}"
+            )
+    return source
 
 
-def _gather(images, labels, indices):
-    return {"image": tf.gather(images, indices), "label": tf.gather(labels, indices)}
+def _arrays(dataset):
+    try:
+        parts = [(batch["image"].numpy(), batch["label"].numpy()) for batch in dataset]
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(str(error)) from error
+    if not sum(len(labels) for _, labels in parts):
+        raise ValueError("A data set must hold an image that can be used. Received none.")
+    images, labels = zip(*parts)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _describe(data):
+    names = {"digits": "the digits", "tfds": f"{data.name!r} of TFDS"}
+    return f"{names.get(data.dataset, data.path)}, split {data.split!r}"
+
+
+def _some(class_names):
+    if not class_names:
+        return ""
+    return f" ({', '.join(class_names[:8])}{', ...' if len(class_names) > 8 else ''})"

@@ -12,14 +12,16 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from trainers import configs, summaries
+from trainers import configs
+from trainers.pictures import write_png
 
 
 class TrainingLoop:
     """Runs a trainer up to `trainer.train_steps`, from its last checkpoint where there is one.
 
     Args:
-        trainer: an object with `step`, `images_per_step`, `checkpoint_items()` and `train(iterator, num_steps)`.
+        trainer: an object with `step`, `images_per_step`, `describe()`, `checkpoint_items()` and `train(iterator,
+            num_steps)`.
         evaluator: an object with `scalars()` for every summary, and `evaluate()` and `pictures()` for a validation.
         make_dataset: function from a number of steps to leave out to the distributed training data.
         params: `schema.ExperimentConfig`.
@@ -67,7 +69,10 @@ class TrainingLoop:
         writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "train"))
         progress = Progress(start, config.train_steps, self._trainer.images_per_step)
         with writer.as_default(), progress:
+            networks = self._trainer.describe()
+            logging.info("Networks:\n%s", networks)
             if not start:
+                tf.summary.text("networks", networks, step=0)
                 text = "\n".join("    " + line for line in configs.dump(self._params).splitlines())
                 tf.summary.text("configuration", text, step=0)
             while self.step < config.train_steps:
@@ -93,9 +98,11 @@ class TrainingLoop:
                 tf.summary.scalar(name, value)
             for name, picture in pictures.items():
                 tf.summary.image(name, picture[None])
-                summaries.write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
+                write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
         writer.close()
-        logging.info("Step %d: %s", self.step, ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        made_of = f"{self._params.task.evaluation.num_samples} samples, seed {self._params.runtime.seed}"
+        values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        logging.info("Step %d, %s: %s", self.step, made_of, values)
         self._scores = {"step": self.step, **scores}
         return self._scores
 

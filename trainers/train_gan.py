@@ -18,11 +18,7 @@ flags.DEFINE_string("params_override", "", "Settings over all files: a.b=1,c.d=x
 
 SUMMARY = """
 Step {step} of {train_steps} in {model_dir}
-  label accuracy of {num_samples} generated images: {label_accuracy:.3f}
-    (real test images: {classifier_test_accuracy:.3f})
-  Fréchet distance in the classifier's features: {frechet_distance:.2f}
-    (real training images: {frechet_distance_floor:.2f})
-  spread within a class over that of real images: {spread_ratio:.2f}
+{table}
 Pictures: {model_dir}/samples.png, {model_dir}/layouts.png
 TensorBoard: {python} -m tensorboard.main --logdir {model_dir}
 """
@@ -61,14 +57,23 @@ def build(params, model_dir):
 
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
-    data, resolution = params.task.train_data, params.task.model.resolution
-    input_pipelines.check(strategy, data, resolution)
+    data, model = params.task.train_data, params.task.model
+    input_pipelines.check(
+        strategy, data, model.resolution, num_classes=model.num_classes, validation_data=params.task.validation_data
+    )
     trainer = gan_trainer.GanTrainer(params, strategy)
-    evaluator = metrics.GanEvaluator(params, model_dir, trainer.ema_generator, trainer.discriminator)
+    evaluator = metrics.GanEvaluator(params, model_dir, trainer.ema_generator, trainer.discriminator, strategy)
 
     def make_dataset(steps_done):
-        start = steps_done * params.trainer.discriminator_steps
-        return input_pipelines.training_dataset(strategy, data, resolution, params.runtime.seed, start)
+        return input_pipelines.training_dataset(
+            strategy,
+            data,
+            model.resolution,
+            params.runtime.seed,
+            steps_done * trainer.batches_per_step,
+            image_channels=model.image_channels,
+            num_classes=model.num_classes,
+        )
 
     return loop.TrainingLoop(trainer, evaluator, make_dataset, params, model_dir)
 
@@ -91,12 +96,15 @@ def run(training_loop, params, model_dir, mode):
 
 def summary(params, model_dir, scores):
     """The text that a finished run prints."""
+    from trainers.score_names import table
+
+    values = {name: value for name, value in scores.items() if name != "step"}
     return SUMMARY.format(
         model_dir=model_dir,
+        step=scores["step"],
         train_steps=params.trainer.train_steps,
-        num_samples=params.task.evaluation.num_samples,
+        table=table(values, params.task.evaluation.num_samples, params.runtime.seed),
         python=os.path.relpath(sys.executable),
-        **scores,
     )
 
 

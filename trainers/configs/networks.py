@@ -31,6 +31,7 @@ def _arguments(params, network):
         "resolution": model.resolution,
         "num_classes": model.num_classes,
         "image_channels": model.image_channels,
+        "attention": model.attention,
         "attentive_options": options,
         **arguments,
     }

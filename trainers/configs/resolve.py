@@ -50,13 +50,19 @@ def resolve(experiment, config_files=(), params_override=""):
     return _checked(OmegaConf.to_object(params))
 
 
-def load_params(path):
+def load_params(path, overrides=()):
     """Reads the `params.yaml` of a run.
 
+    Args:
+        path: of the file.
+        overrides: strings `key=value` over it.
+
     Raises:
-        ConfigError: where the file is missing, or is no configuration of this version.
+        ConfigError: where the file is missing, or is no configuration of this version, or an override does not fit.
     """
     params = _merge(OmegaConf.structured(schema.ExperimentConfig()), lambda: _read_yaml(path), f"file {path}")
+    for pair in overrides:
+        params = _merge(params, lambda pair=pair: _from_pair(pair), pair)
     return _checked(OmegaConf.to_object(params))
 
 
@@ -153,14 +159,12 @@ def _checked(params):
     choices = {
         "runtime.distribution_strategy": (runtime.distribution_strategy, ("off", "one_device", "mirrored")),
         "runtime.mixed_precision_dtype": (runtime.mixed_precision_dtype, ("float32", "bfloat16")),
-        "task.train_data.dataset": (task.train_data.dataset, ("digits",)),
-        "task.validation_data.dataset": (task.validation_data.dataset, ("digits",)),
-        "task.train_data.split": (task.train_data.split, ("train", "test")),
-        "task.validation_data.split": (task.validation_data.split, ("train", "test")),
+        "task.model.fake_labels": (task.model.fake_labels, ("balanced", "natural")),
     }
     for key, (value, valid) in choices.items():
-        if value not in valid:
-            raise ConfigError(f"`{key}` must be one of {valid}.{_nearest(value, valid)} Received: {value!r}")
+        _check_choice(key, value, valid)
+    for name in task.augmentation:
+        _check_choice("task.augmentation", name, ("color", "translation", "cutout"))
     at_least_one = {
         "trainer.train_steps": trainer.train_steps,
         "trainer.steps_per_loop": trainer.steps_per_loop,
@@ -169,9 +173,8 @@ def _checked(params):
         "trainer.validation_interval": trainer.validation_interval,
         "trainer.max_to_keep": trainer.max_to_keep,
         "trainer.discriminator_steps": trainer.discriminator_steps,
-        "task.train_data.global_batch_size": task.train_data.global_batch_size,
-        "task.validation_data.global_batch_size": task.validation_data.global_batch_size,
-        "task.evaluation.num_samples": task.evaluation.num_samples,
+        "trainer.gradient_accumulation_steps": trainer.gradient_accumulation_steps,
+        "task.evaluation.classifier_epochs": task.evaluation.classifier_epochs,
         "task.model.num_classes": task.model.num_classes,
         "task.model.latent_dim": task.model.latent_dim,
     }
@@ -180,6 +183,40 @@ def _checked(params):
             raise ConfigError(f"`{key}` must be at least 1. Received: {value}")
     if not 0 <= trainer.ema_decay < 1:
         raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
+    if trainer.ema_start_step < 0:
+        raise ConfigError(f"`trainer.ema_start_step` must not be negative. Received: {trainer.ema_start_step}")
     if runtime.num_gpus < 0:
         raise ConfigError(f"`runtime.num_gpus` must not be negative. Received: {runtime.num_gpus}")
+    _check_num_samples(task.evaluation, task.model.num_classes)
+    _check_data("task.train_data", task.train_data)
+    _check_data("task.validation_data", task.validation_data)
     return params
+
+
+def _check_choice(key, value, valid):
+    if value not in valid:
+        raise ConfigError(f"`{key}` must be one of {valid}.{_nearest(value, valid)} Received: {value!r}")
+
+
+def _check_num_samples(evaluation, num_classes):
+    """Precision and recall look at the third neighbour; a distance within classes needs a variance in each."""
+    least, where = 4, ""
+    if evaluation.intra_class and num_classes > 2:
+        least, where = 2 * num_classes, f" for `task.evaluation.intra_class` of {num_classes} classes"
+    if evaluation.num_samples < least:
+        raise ConfigError(
+            f"`task.evaluation.num_samples` must be at least {least}{where}. Received: {evaluation.num_samples}"
+        )
+
+
+def _check_data(group, data):
+    _check_choice(f"{group}.dataset", data.dataset, ("digits", "tfds", "folder", "tfrecord"))
+    if data.dataset == "digits":
+        _check_choice(f"{group}.split", data.split, ("train", "test"))
+    where = {"tfds": "name", "folder": "path", "tfrecord": "path"}.get(data.dataset)
+    for key in (where, "split") if where else ():
+        if not getattr(data, key):
+            raise ConfigError(f"`{group}.{key}` must not be empty where `{group}.dataset` is {data.dataset!r}.")
+    for key in ("global_batch_size", "shuffle_buffer_size"):
+        if getattr(data, key) < 1:
+            raise ConfigError(f"`{group}.{key}` must be at least 1. Received: {getattr(data, key)}")

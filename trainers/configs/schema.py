@@ -12,13 +12,12 @@ def _field(make, **kwargs):
 class NetworkConfig:
     """A generator or a discriminator.
 
-    attention: "none", "self_attention" or "attentive_normalization". attention_blocks: the blocks, from 1, that carry
-    it. num_entities: entities of Attentive Normalization. entity_stddev: deviation of their filters at the start; None
-    is the layer's own. base_channels: channels at full resolution.
+    attention_blocks: the blocks, from 1, that carry the model's attention. num_entities: entities of Attentive
+    Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. base_channels:
+    channels at full resolution.
     """
 
     base_channels: int = 64
-    attention: str = "attentive_normalization"
     attention_blocks: list[int] = dataclasses.field(default_factory=lambda: [1])
     num_entities: int = 16
     entity_stddev: Optional[float] = None
@@ -27,12 +26,19 @@ class NetworkConfig:
 
 @dataclasses.dataclass
 class ModelConfig:
-    """Both networks of the class-conditional GAN. resolution: side of the images in pixels."""
+    """Both networks of the class-conditional GAN.
 
+    attention: "none" (SN-GAN), "self_attention" (SAGAN) or "attentive_normalization", in the blocks that each network
+    names. resolution: side of the images in pixels. fake_labels: labels of the generated images, "balanced", where each
+    class is as likely as any other, or "natural", the labels of the real images of the step.
+    """
+
+    attention: str = "attentive_normalization"
     resolution: int = 128
     num_classes: int = 1000
     latent_dim: int = 128
     image_channels: int = 3
+    fake_labels: str = "balanced"
     generator: NetworkConfig = _field(NetworkConfig, attention_blocks=[3])
     discriminator: NetworkConfig = _field(NetworkConfig)
 
@@ -46,30 +52,61 @@ class LossesConfig:
 
 @dataclasses.dataclass
 class DataConfig:
-    """Images with labels. dataset: "digits". global_batch_size: images of a step over all replicas."""
+    """Images with labels.
+
+    dataset: "digits"; "tfds", the set `name` of TensorFlow Datasets, in the folder `path` or TFDS's own; "folder", a
+    folder for each class in `path`/`split`; "tfrecord", files `path`/`split`-... of `image/encoded` and
+    `image/class/label`. split: its name, or a part as in "train[:80%]" of TFDS; "." is the folder `path` itself.
+    global_batch_size: images of a step over all replicas. label_offset: added to the labels of TFRecords, -1 where they
+    start at 1. random_flip: whether half of the images of training are mirrored. skip_corrupt: whether to log and leave
+    out images that cannot be decoded, labels out of range and empty classes, which are errors otherwise. cache: whether
+    every worker keeps all images, decoded and resized, in memory. shuffle_buffer_size: encoded images among which TFDS
+    and TFRecords are shuffled where `cache` is off; the others shuffle all.
+    """
 
     dataset: str = "digits"
+    name: str = ""
+    path: str = ""
     split: str = "train"
     global_batch_size: int = 64
+    label_offset: int = 0
+    random_flip: bool = False
+    skip_corrupt: bool = False
+    cache: bool = False
+    shuffle_buffer_size: int = 8192
 
 
 @dataclasses.dataclass
 class EvaluationConfig:
-    """num_samples: generated images that are scored. classifier_epochs: epochs of the classifier that scores them."""
+    """How generated images are scored against those of `validation_data`.
+
+    num_samples: generated images that are scored. inception_path: folder or TF-Hub handle of TF-GAN's Inception, for
+    FID, KID and Inception score; where it is empty, a classifier of the training images stands in for Inception.
+    classifier_epochs: epochs of that classifier. intra_class: whether to compute the Fréchet distance within classes.
+    statistics_dir: folder of what is known of the real images; where it is empty, the run's.
+    """
 
     num_samples: int = 1000
+    inception_path: str = ""
     classifier_epochs: int = 20
+    intra_class: bool = False
+    statistics_dir: str = ""
 
 
 @dataclasses.dataclass
 class TaskConfig:
-    """What is learned from what."""
+    """What is learned from what.
+
+    augmentation: changes to all images that the discriminator sees, of "color", "translation" and "cutout"
+    (DiffAugment).
+    """
 
     model: ModelConfig = _field(ModelConfig)
     losses: LossesConfig = _field(LossesConfig)
     train_data: DataConfig = _field(DataConfig)
     validation_data: DataConfig = _field(DataConfig, split="test")
     evaluation: EvaluationConfig = _field(EvaluationConfig)
+    augmentation: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -87,8 +124,9 @@ class TrainerConfig:
     """How long, how often, and by which optimizers. Intervals and `train_steps` count generator steps.
 
     steps_per_loop: steps in one call of the compiled loop. max_to_keep: checkpoints kept. discriminator_steps: updates
-    of the discriminator before each of the generator. ema_decay: of the generator's weights that evaluation uses; 0
-    keeps no average.
+    of the discriminator before each of the generator. gradient_accumulation_steps: batches whose gradients are averaged
+    in one update of either network. ema_decay: of the generator's weights that evaluation uses; 0 keeps no average.
+    ema_start_step: the average is the generator itself before this step.
     """
 
     train_steps: int = 1_000_000
@@ -98,9 +136,11 @@ class TrainerConfig:
     validation_interval: int = 10_000
     max_to_keep: int = 5
     discriminator_steps: int = 1
+    gradient_accumulation_steps: int = 1
     generator_optimizer: OptimizerConfig = _field(OptimizerConfig)
     discriminator_optimizer: OptimizerConfig = _field(OptimizerConfig, learning_rate=4e-4)
     ema_decay: float = 0.999
+    ema_start_step: int = 0
 
 
 @dataclasses.dataclass

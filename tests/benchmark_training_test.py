@@ -1,0 +1,47 @@
+"""Tests of tools/benchmark_training.py."""
+
+import re
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from tools import benchmark_training, timing
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    """Without a command line; other modules' required flags may be missing."""
+    was_parsed = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed()
+    yield
+    if not was_parsed:
+        flags.FLAGS.unparse_flags()
+
+
+def test_times_a_step_of_each_network(capsys):
+    with flagsaver.as_parsed(
+        image_batches="32x2", base_channels="2", timed_calls="1", attention="none,attentive_normalization"
+    ):
+        benchmark_training.main(["benchmark_training"])
+    rows = re.findall(
+        r"^\| 32 x 2 \| off \| 1 \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert [row[0] for row in rows] == ["none", "attentive_normalization"]
+    assert rows[0][2] == "1.00" and all(float(row[1]) > 0 and float(row[2]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("size", ["32", "32x", "0x4", "32x4x4", "axb"])
+def test_refuses_sizes(size):
+    with pytest.raises(ValueError, match=f"RESOLUTIONxBATCH, as 32x16. Received: --image_batches={size}$"):
+        benchmark_training.parsed_size(size)
+    with flagsaver.as_parsed(image_batches=size), pytest.raises(SystemExit) as caught:
+        benchmark_training.main(["benchmark_training"])
+    assert caught.value.code == 2
+
+
+def test_times_in_turn():
+    calls = []
+    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
+    assert set(timing.interleaved_medians(programs, 3)) == {"a", "b"}
+    assert calls == ["a", "b"] * 3

@@ -1,0 +1,137 @@
+"""Times whole training steps of the class-conditional GAN with AN, with self-attention and with neither, in turn.
+
+python -m tools.benchmark_training
+python -m tools.benchmark_training --image_batches=32x16 --xla --steps_per_loop=1,20
+
+Prints Markdown tables: images/s of a step of both networks and its time in times that without attention, and, with
+`--peak_memory`, the peak memory of the process, one each. The networks are the paper's, on random images;
+`--base_channels` makes them narrower.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+from absl import app, flags, logging
+
+from tools.timing import interleaved_medians
+
+FLAGS = flags.FLAGS
+
+ATTENTIONS = ["none", "attentive_normalization", "self_attention"]
+
+flags.DEFINE_list("image_batches", ["32x16", "64x4", "128x2"], "RESOLUTIONxBATCH of each measurement.")
+flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
+flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
+flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
+flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
+flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
+flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each.")
+flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the first measurement.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    try:
+        sizes = [parsed_size(text) for text in FLAGS.image_batches]
+    except ValueError as error:
+        logging.error("%s", error)
+        sys.exit(2)
+    if FLAGS.print_peak:
+        make_call(*sizes[0], FLAGS.attention[0], FLAGS.xla, 1)()
+        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+        return
+    print("| pixels x batch | XLA | steps a call | attention | images/s | time / none |\n|---|---|---|---|---|---|")
+    for resolution, batch_size in sizes:
+        for line in time_lines(resolution, batch_size):
+            print(line, flush=True)
+    if FLAGS.peak_memory:
+        print("\n| pixels x batch | attention | peak memory, GiB |\n|---|---|---|")
+        for size in FLAGS.image_batches:
+            for attention in FLAGS.attention:
+                print(f"| {size} | {attention} | {peak_gib(size, attention):.2f} |", flush=True)
+
+
+def parsed_size(text):
+    """Resolution and batch of `RESOLUTIONxBATCH`; raises ValueError for anything else."""
+    numbers = text.split("x")
+    if len(numbers) != 2 or not all(number.isdigit() and int(number) for number in numbers):
+        raise ValueError(f"--image_batches must be RESOLUTIONxBATCH, as 32x16. Received: --image_batches={text}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def time_lines(resolution, batch_size):
+    """Rows of the table for one size, all of whose programs are timed in turn."""
+    loops = [int(value) for value in FLAGS.steps_per_loop]
+    keys = [
+        (xla, steps, attention)
+        for xla in ([False, True] if FLAGS.xla else [False])
+        for steps in loops
+        for attention in FLAGS.attention
+    ]
+    calls = {}
+    for xla, steps, attention in keys:
+        calls[xla, steps, attention] = make_call(resolution, batch_size, attention, xla, steps)
+        calls[xla, steps, attention]()
+    seconds = {key: value / key[1] for key, value in interleaved_medians(calls, FLAGS.timed_calls).items()}
+    for key in keys:
+        plain = seconds.get((*key[:2], "none"))
+        ratio = f"{seconds[key] / plain:.2f}" if plain else ""
+        xla, steps, attention = key
+        speed = f"{batch_size / seconds[key]:.1f}"
+        yield f"| {resolution} x {batch_size} | {'on' if xla else 'off'} | {steps} | {attention} | {speed} | {ratio} |"
+
+
+def make_call(resolution, batch_size, attention, xla, steps):
+    """A function that takes `steps` training steps and waits for them."""
+    import tensorflow as tf
+
+    from trainers import configs
+    from trainers.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
+
+    width = FLAGS.base_channels
+    overrides = {
+        "task.model.resolution": resolution,
+        "task.model.num_classes": 10,
+        "task.model.attention": attention,
+        "task.model.generator.base_channels": width,
+        "task.model.discriminator.base_channels": width,
+        "task.train_data.global_batch_size": batch_size,
+        "runtime.enable_xla": str(xla).lower(),
+    }
+    override = ",".join(f"{key}={value}" for key, value in overrides.items())
+    params = configs.resolve("gan_imagenet128", params_override=override)
+    strategy = tf.distribute.OneDeviceStrategy("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0")
+    trainer = GanTrainer(params, strategy)
+    random = np.random.default_rng(0)
+    images = random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")
+    batch = {"image": images, "label": random.integers(10, size=batch_size).astype("int32")}
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+
+    def call():
+        return {name: float(value) for name, value in trainer.train(iterator, tf.constant(steps)).items()}
+
+    return call
+
+
+def peak_gib(size, attention):
+    """Peak memory of a process that takes two steps."""
+    command = [
+        sys.executable,
+        "-m",
+        "tools.benchmark_training",
+        f"--image_batches={size}",
+        f"--attention={attention}",
+        "--print_peak",
+    ]
+    command.append(f"--base_channels={FLAGS.base_channels}")
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    app.run(main)

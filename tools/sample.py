@@ -1,0 +1,263 @@
+"""Draws images from a SavedModel of `tools.export_saved_model`, on the CPU; needs neither the run nor its networks.
+
+python -m tools.sample --saved_model=runs/demo/saved_model --labels=0,3,5 --num=64 --output_dir=out --grid --layouts
+
+Writes `00000_label0.png`, `00001_label3.png`, ...: `--num` images in all, the labels in turn. Image i has latent i of
+`--seed`, whatever `--num` and `--batch_size` are. Beside them, where asked for:
+
+`grid.png` (`--grid`): the first 1,024 images, a column of one label where there are enough.
+`interpolation.png` (`--interpolate`): a row for each label, `--steps` images on the arc between two latents, which are
+those of the label's first two images.
+`00000_label0_layouts.png` (`--layouts`): image, winning entity in colours, a heat map for each entity; with `--grid`,
+`layouts.png` has the rows of the images in the grid.
+"""
+
+import json
+import math
+import os
+import shutil
+import sys
+
+import numpy as np
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("saved_model", None, "Folder of the SavedModel.", required=True)
+flags.DEFINE_string("output_dir", None, "Folder to write the pictures to.", required=True)
+flags.DEFINE_string("labels", None, "Labels to draw in turn, as in 0,3,5; all classes by default.")
+flags.DEFINE_integer("num", 64, "Images in all.")
+flags.DEFINE_integer("seed", 0, "Of the latents.")
+flags.DEFINE_float(
+    "truncation",
+    1.0,
+    "1 draws latents from the normal distribution, as training does; any other value in (0, 2] from the normal "
+    "distribution without what lies beyond 2, times this value: lower ones give better but fewer kinds of images.",
+)
+flags.DEFINE_integer("batch_size", 32, "Images computed at once.")
+flags.DEFINE_bool("grid", False, "Whether to write grid.png.")
+flags.DEFINE_bool("interpolate", False, "Whether to write interpolation.png.")
+flags.DEFINE_integer("steps", 8, "Images in a row of interpolation.png, both ends included.")
+flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
+flags.DEFINE_bool("overwrite", False, "Whether to write to a folder that is not empty; files of other names stay.")
+
+METADATA_FILE = "keras_an_export.json"
+MAX_TILES = 1024
+
+
+class SampleError(ValueError):
+    """The images cannot be drawn; the message names the flag and its value."""
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    # TensorFlow's loader logs through absl too.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    try:
+        check_numbers()
+        labels = parsed_labels(FLAGS.labels, num_classes_of(FLAGS.saved_model))
+        check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
+        serve, latent_dim = load(FLAGS.saved_model, FLAGS.layouts)
+        os.makedirs(FLAGS.output_dir, exist_ok=True)
+
+        def latents_of(indices):
+            return draw_latents(indices, latent_dim, FLAGS.seed, FLAGS.truncation)
+
+        write_samples(serve, latents_of, labels)
+        if FLAGS.interpolate:
+            write_interpolation(serve, latents_of, labels)
+    except (SampleError, OSError) as error:
+        logging.error("%s", " ".join(str(error).split()))
+        sys.exit(2)
+
+
+def check_numbers():
+    """Raises SampleError for a number out of its range."""
+    rules = {
+        "num": (FLAGS.num >= 1, "a positive integer"),
+        "batch_size": (FLAGS.batch_size >= 1, "a positive integer"),
+        "steps": (FLAGS.steps >= 2, "an integer above 1"),
+        "seed": (-(2**63) <= FLAGS.seed < 2**63, "an integer of 64 bits"),
+        "truncation": (0.0 < FLAGS.truncation <= 2.0, "in (0, 2]"),
+    }
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise SampleError(f"--{name} must be {rule}. Received: --{name}={FLAGS[name].value}")
+
+
+def parsed_labels(text, num_classes):
+    """The integers of `--labels`, all classes where it is None; raises SampleError for what is no class."""
+    if text is None:
+        return list(range(num_classes))
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if not (word.isascii() and word.isdigit() and int(word) < num_classes):
+            raise SampleError(
+                f"--labels must be integers in [0, {num_classes}) with commas between. Received: {word!r} in "
+                f"--labels={text}"
+            )
+    return [int(word) for word in words]
+
+
+def num_classes_of(path):
+    """The number of classes that `tools.export_saved_model` noted; the SavedModel itself does not tell.
+
+    Raises:
+        SampleError: where the folder is missing, or is no SavedModel of that tool.
+    """
+    if not os.path.isdir(path):
+        raise SampleError(f"--saved_model={path} is not a folder.")
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise SampleError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
+    try:
+        with open(os.path.join(path, METADATA_FILE), encoding="utf-8") as file:
+            return int(json.load(file)["num_classes"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SampleError(
+            f"--saved_model={path} has no {METADATA_FILE} that tells its number of classes. Export the run again with "
+            "tools.export_saved_model."
+        ) from error
+
+
+def check_output_dir(path, overwrite):
+    """Raises SampleError where a file has its place or its parent's, or the folder holds something and must not."""
+    existing = os.path.abspath(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise SampleError(f"--output_dir={path} cannot be a folder: {existing} is a file.")
+    if os.path.isdir(path) and os.listdir(path) and not overwrite:
+        raise SampleError(f"--output_dir={path} is not empty. Name another folder, or add --overwrite.")
+
+
+def load(path, needs_layouts):
+    """Loads a SavedModel on the CPU.
+
+    Args:
+        path: its folder.
+        needs_layouts: whether it must have layouts.
+
+    Returns:
+        A function from `z` float32 (images, latent_dim) and `label` int32 (images,) to arrays by name, and latent_dim.
+
+    Raises:
+        SampleError: where it cannot be loaded, has another signature, or no layouts though they are needed.
+    """
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+    try:
+        signature = tf.saved_model.load(path).signatures["serving_default"]
+        latent_dim = int(signature.structured_input_signature[1]["z"].shape[1])
+        outputs = signature.structured_outputs
+    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        raise SampleError(
+            f"--saved_model={path} does not load as a generator: {type(error).__name__} {error}"
+        ) from error
+    if needs_layouts and "layouts" not in outputs:
+        raise SampleError(f"--layouts: --saved_model={path} has none; its generator has no Attentive Normalization.")
+
+    def serve(z, label):
+        found = signature(z=tf.constant(z, tf.float32), label=tf.constant(label, tf.int32))
+        return {name: value.numpy() for name, value in found.items()}
+
+    return serve, latent_dim
+
+
+def draw_latents(indices, latent_dim, seed, truncation):
+    """Latents by their number: float32 (indices, latent_dim), each a function of its index and the flags alone."""
+    import tensorflow as tf
+
+    def draw(index):
+        key = tf.constant([seed, index], tf.int64)
+        if truncation == 1.0:
+            return tf.random.stateless_normal((latent_dim,), key, alg="philox")
+        return truncation * tf.random.stateless_truncated_normal((latent_dim,), key, alg="philox")
+
+    return np.stack([draw(index) for index in indices])
+
+
+def interpolated(first, last, steps):
+    """Spherical interpolation: float32 (steps, latent_dim) from `first` to `last`; straight where they are aligned."""
+    first, last, along = first.astype(np.float64), last.astype(np.float64), np.linspace(0.0, 1.0, steps)[:, None]
+    cosine = first @ last / max(np.linalg.norm(first) * np.linalg.norm(last), 1e-12)
+    angle = math.acos(min(max(cosine, -1.0), 1.0))
+    if math.sin(angle) < 1e-6:
+        return ((1.0 - along) * first + along * last).astype(np.float32)
+    weights = np.sin((1.0 - along) * angle), np.sin(along * angle)
+    return ((weights[0] * first + weights[1] * last) / math.sin(angle)).astype(np.float32)
+
+
+def generate(serve, latents_of, labels):
+    """Computes images in batches and shows how far it is: a bar on a terminal, a line every 10 seconds otherwise.
+
+    Args:
+        serve: function of `load`.
+        latents_of: function from a range of indices to their latents.
+        labels: list of a label for each image.
+
+    Yields:
+        A range of indices, and the outputs for them, arrays by name.
+    """
+    from tqdm import tqdm
+
+    num, on_terminal = len(labels), sys.stderr.isatty()
+    size = shutil.get_terminal_size()  # tqdm itself shows nothing on a terminal that does not know its size
+    with tqdm(total=num, unit="image", disable=not on_terminal, ncols=size.columns, nrows=size.lines) as progress:
+        for start in range(0, num, FLAGS.batch_size):
+            indices = range(start, min(start + FLAGS.batch_size, num))
+            yield indices, serve(latents_of(indices), labels[indices.start : indices.stop])
+            progress.update(len(indices))
+            if not on_terminal:
+                logging.log_every_n_seconds(logging.INFO, "%d/%d images", 10, indices.stop, num)
+
+
+def write_samples(serve, latents_of, labels):
+    """Writes the images, their layouts and the grids of both."""
+    from trainers.pictures import image_grid, layout_grid, to_uint8, write_png
+
+    labels_in_turn = [labels[index % len(labels)] for index in range(FLAGS.num)]
+    tiles = {"grid": [], "layouts": []}
+    for indices, outputs in generate(serve, latents_of, labels_in_turn):
+        pictures = {"grid": to_uint8(outputs["images"]), "layouts": []}
+        if FLAGS.layouts:
+            pairs = zip(outputs["images"], outputs["layouts"])
+            pictures["layouts"] = [layout_grid(image[None], layout[None]) for image, layout in pairs]
+        for name, suffix in (("grid", ""), ("layouts", "_layouts")):
+            for index, picture in zip(indices, pictures[name]):
+                write_png(_path(f"{index:05d}_label{labels_in_turn[index]}{suffix}"), picture)
+                if FLAGS.grid and index < MAX_TILES:
+                    tiles[name].append(picture)
+    for name, columns in (("grid", num_columns(len(tiles["grid"]), len(labels))), ("layouts", 1)):
+        if tiles[name]:
+            write_png(_path(name), image_grid(np.stack(tiles[name]), columns))
+    logging.info("Wrote %d images to %s.", FLAGS.num, FLAGS.output_dir)
+
+
+def num_columns(num, num_labels):
+    """Columns of a grid about as wide as high, a multiple of the labels unless the images are too few for it."""
+    side = math.ceil(math.sqrt(num))
+    columns = -(-side // num_labels) * num_labels
+    return columns if columns <= num else side
+
+
+def write_interpolation(serve, latents_of, labels):
+    """Writes a row for each label: the images between its first two latents."""
+    from trainers.pictures import image_grid, to_uint8, write_png
+
+    ends = latents_of(range(2 * len(labels)))
+    pairs = zip(ends, ends[len(labels) :])
+    latents = np.concatenate([interpolated(first, last, FLAGS.steps) for first, last in pairs])
+    batches = generate(serve, lambda indices: latents[indices.start : indices.stop], np.repeat(labels, FLAGS.steps))
+    images = np.concatenate([to_uint8(outputs["images"]) for _, outputs in batches])
+    write_png(_path("interpolation"), image_grid(images, FLAGS.steps))
+    logging.info("Wrote %s.", _path("interpolation"))
+
+
+def _path(name):
+    return os.path.join(FLAGS.output_dir, f"{name}.png")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,40 @@
+"""What networks cost: weights, and operations for an image."""
+
+import math
+
+import tensorflow as tf
+
+
+def count_parameters(network):
+    """Numbers in the trainable weights of a `keras.Model`."""
+    return sum(math.prod(weight.shape) for weight in network.trainable_weights)
+
+
+def count_flops(network):
+    """Floating-point operations of one image through a functional `keras.Model`, as TensorFlow's profiler counts them.
+
+    A multiplication and an addition are two. Training and its gradients are not counted.
+    """
+    inputs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in network.inputs]
+    graph = tf.function(lambda *values: network(list(values), training=False)).get_concrete_function(*inputs).graph
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    logger, level = tf.get_logger(), tf.get_logger().level
+    logger.setLevel("ERROR")  # The profiler warns of its own use of TensorFlow 1.
+    try:
+        return tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+    finally:
+        logger.setLevel(level)
+
+
+def describe(networks):
+    """A Markdown table of parameters and operations.
+
+    Args:
+        networks: `{name: keras.Model}`.
+    """
+    rows = [
+        f"| {name} | {count_parameters(network):,} | {count_flops(network) / 1e9:.3f} |"
+        for name, network in networks.items()
+    ]
+    return "\n".join(["| network | parameters | GFLOPs an image |", "|---|---|---|", *rows])

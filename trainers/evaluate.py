@@ -1,0 +1,112 @@
+"""Scores the averaged generator of a run.
+
+python -m trainers.evaluate --model_dir=runs/demo --num_samples=50000 --inception_path=DIR --output=scores.json
+
+Prints a table in which the number of generated images and the seed of their noise stand beside every score. The run
+stays as it is, but for the classifier and the statistics of the real images, which are made where they are missing.
+"""
+
+import json
+import os
+import sys
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
+flags.DEFINE_string("checkpoint", None, "Checkpoint to score, as DIR/ckpt-STEP; the newest of the run by default.")
+flags.DEFINE_integer("num_samples", None, "Generated images; task.evaluation.num_samples of the run by default.")
+flags.DEFINE_integer("seed", None, "Of the noise; runtime.seed of the run by default.")
+flags.DEFINE_string("inception_path", None, "Folder or TF-Hub handle of TF-GAN's Inception; by default the run's.")
+flags.DEFINE_bool("intra_class", None, "Whether to score within classes too; by default as the run does.")
+flags.DEFINE_string("statistics_dir", None, "Folder of what is known of the real images; by default the run's.")
+flags.DEFINE_integer("num_gpus", None, "GPUs to use; those of the run by default.")
+flags.DEFINE_string("output", None, "JSON file to write the scores to.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    # TensorFlow's saver logs through absl too.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    from trainers.score_names import table
+
+    try:
+        result = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, _overrides())
+        print(f"{result['checkpoint']} in features of {result['features']} {result['weights_sha256'][:12]}")
+        print(table(result["scores"], result["num_samples"], result["seed"]))
+        if FLAGS.output:
+            _write(FLAGS.output, result)
+    except (ValueError, OSError) as error:
+        logging.debug("The evaluation stopped here:", exc_info=True)
+        logging.error("%s", " ".join(str(error).split()))
+        sys.exit(2)
+
+
+def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
+    """Scores the averaged generator of a checkpoint.
+
+    Args:
+        model_dir: folder of the run.
+        checkpoint: path of a checkpoint, or None for the run's newest.
+        seed: integer, or None for the run's.
+        overrides: strings `key=value` over the run's configuration.
+
+    Returns:
+        JSON values by name: `checkpoint`, `num_samples`, `seed`, `scores`, floats by name, and what
+        `metrics.GanEvaluator.description` tells about features and real images.
+
+    Raises:
+        ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
+    """
+    import tensorflow as tf
+
+    from trainers import configs, distribution, metrics, run_directory
+    from trainers.configs.networks import build_networks
+
+    path = os.path.join(model_dir, run_directory.PARAMS_FILE)
+    if not os.path.exists(path):
+        raise ValueError(f"--model_dir={model_dir} holds no run: there is no {run_directory.PARAMS_FILE} in it.")
+    params = configs.load_params(path, overrides)
+    checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
+    if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
+        raise ValueError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")
+    distribution.set_up_runtime(params.runtime)
+    strategy = distribution.get_strategy(params.runtime)
+    with strategy.scope():
+        generator, _ = build_networks(params)
+        try:
+            status = tf.train.Checkpoint(ema_generator=generator).restore(checkpoint)
+            status.assert_existing_objects_matched().expect_partial()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(f"{checkpoint} does not hold the networks of its run's params.yaml: {error}") from error
+    evaluator = metrics.GanEvaluator(params, model_dir, generator, strategy=strategy, seed=seed)
+    scores = evaluator.evaluate()
+    return {
+        "checkpoint": checkpoint,
+        "num_samples": params.task.evaluation.num_samples,
+        "seed": params.runtime.seed if seed is None else seed,
+        "scores": scores,
+        **evaluator.description(),
+    }
+
+
+def _overrides():
+    """The flags that stand for settings of the run."""
+    keys = {
+        name: f"task.evaluation.{name}" for name in ("num_samples", "inception_path", "intra_class", "statistics_dir")
+    }
+    keys["num_gpus"] = "runtime.num_gpus"
+    return [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
+
+
+def _write(path, result):
+    with open(path + ".partial", "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".partial", path)
+
+
+if __name__ == "__main__":
+    app.run(main)
