@@ -58,6 +58,14 @@ if IS_KERAS_3:
             return isinstance(tensor, jax.core.Tracer)
         return keras.backend.backend() == "tensorflow" and _traces_for_xla()
 
+    def compiles_for_cpu(tensor):
+        """Whether `tensor` is part of a program that XLA compiles, on a machine without accelerators."""
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return fuses_elementwise(tensor) and jax.default_backend() == "cpu"
+        return fuses_elementwise(tensor) and _only_cpus()
+
     _custom_gradient = keras.ops.custom_gradient
 
 else:
@@ -106,6 +114,9 @@ else:
     def fuses_elementwise(tensor):
         return _traces_for_xla()
 
+    def compiles_for_cpu(tensor):
+        return _traces_for_xla() and _only_cpus()
+
     _custom_gradient = tf.custom_gradient
 
     def _shape(tensor):
@@ -117,11 +128,15 @@ else:
         return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
 
     ops = types.SimpleNamespace(
+        all=tf.reduce_all,
         arange=tf.range,
         cast=tf.cast,
         clip=tf.clip_by_value,
         concatenate=tf.concat,
+        cond=tf.cond,
         convert_to_tensor=tf.convert_to_tensor,
+        einsum=tf.einsum,
+        exp=tf.exp,
         eye=tf.eye,
         matmul=tf.matmul,
         max=tf.reduce_max,
@@ -168,6 +183,12 @@ def custom_gradient(forward, backward):
         return forward(*arguments), gradient
 
     return _custom_gradient(function)
+
+
+def _only_cpus():
+    from tensorflow import config
+
+    return all(device.device_type == "CPU" for device in config.list_logical_devices())
 
 
 def _traces_for_xla():

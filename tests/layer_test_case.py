@@ -111,8 +111,10 @@ def differentiate(loss, tensor):
     return tape.gradient(result, tensor)
 
 
-def compiled(call, layer):
-    """`call`, a function of tensors that calls `layer`, under XLA; skips the test on PyTorch, which has none."""
+def compiled(call, layer=None):
+    """`call`, a function of tensors that may call `layer`, under XLA; skips the test on PyTorch, which has none."""
+    if BACKEND == "jax" and layer is None:
+        return jax.jit(call)
     if BACKEND == "torch":
         pytest.skip("PyTorch has no XLA")
     if BACKEND == "tensorflow":

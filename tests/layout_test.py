@@ -5,33 +5,93 @@ import pytest
 
 from keras_an.backend import SeedGenerator, ops
 from keras_an.ops import sample_positions, soft_layout, window_positions
+from layer_test_case import compiled, differentiate, gradients, tensors
 
 
 def draws(batch_size, num_positions, num_samples, seed=1):
     return np.asarray(sample_positions(batch_size, num_positions, num_samples, SeedGenerator(seed)))
 
 
+@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_layout_is_the_softmax_of_the_scaled_logits(per_image, with_bias):
+def test_layout_is_the_softmax_of_the_scaled_logits(per_image, with_bias, jit):
     rng = np.random.default_rng(0)
-    features, filters, bias = (rng.normal(size=shape) for shape in ((2, 5, 4), (2, 4, 3), (2, 1, 3)))
+    features, filters, bias = (rng.normal(size=shape) for shape in ((2, 5, 4), (2, 3, 4), (2, 1, 3)))
     if not per_image:
         filters = filters[0]
     expected = np.zeros((2, 5, 3))
     for image, position in np.ndindex(2, 5):
-        logits = features[image, position] @ (filters[image] if per_image else filters)
+        logits = (filters[image] if per_image else filters) @ features[image, position]
         weights = np.exp(0.3 * (logits + (bias[image, 0] if with_bias else 0)))
         expected[image, position] = weights / sum(weights)
-    features, filters, bias = (ops.convert_to_tensor(value.astype(np.float32)) for value in (features, filters, bias))
-    layout = soft_layout(features, filters, bias if with_bias else None, temperature=0.3)
-    np.testing.assert_allclose(layout, expected, rtol=1e-5)
+    features, filters, bias = tensors([value.astype(np.float32) for value in (features, filters, bias)])
+
+    def call(features):
+        return soft_layout(features, filters, bias if with_bias else None, temperature=0.3)
+
+    np.testing.assert_allclose((compiled(call) if jit else call)(features), expected, rtol=1e-5)
 
 
-def test_layout_of_huge_logits_sums_to_one():
+@pytest.mark.parametrize("jit", [False, True])
+def test_layout_of_huge_logits_sums_to_one(jit):
     features = np.float32(1e6) * np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
-    layout = np.asarray(soft_layout(ops.convert_to_tensor(features), ops.ones((4, 3))))
+
+    def call(features):
+        return soft_layout(features, ops.ones((3, 4)))
+
+    layout = np.asarray((compiled(call) if jit else call)(tensors(features)))
     np.testing.assert_allclose(layout.sum(-1), 1.0, rtol=1e-5)
+
+
+def plain_layout(features, filters, bias, temperature):
+    """`soft_layout` without a gradient of its own."""
+    logits = ops.matmul(features, ops.transpose(filters)) + bias
+    return ops.softmax(temperature * logits, axis=-1)
+
+
+def penalty_of(function):
+    """A function of the squared gradient in the features, as a gradient penalty is."""
+
+    def penalty(features, *others):
+        def energy(features):
+            return ops.sum(ops.square(function(features, *others, 0.3)))
+
+        return ops.sum(ops.square(differentiate(energy, features)))
+
+    return penalty
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("twice", [False, True])
+def test_gradient_of_the_layout_is_the_automatic_one(twice, jit):
+    rng = np.random.default_rng(1)
+    arguments = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 5, 4), (3, 4), (2, 1, 3), (2, 5, 3))]
+
+    def loss_of(function):
+        if twice:
+            return lambda *tensors_: penalty_of(function)(*tensors_[:3])
+        return lambda features, filters, bias, weighting: ops.sum(function(features, filters, bias, 0.3) * weighting)
+
+    found = gradients(loss_of(soft_layout), arguments, [], jit=jit)
+    for ours, expected in zip(found[:3], gradients(loss_of(plain_layout), arguments, [], jit=jit)):
+        assert np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradient_of_filters_of_each_image_is_the_automatic_one(jit):
+    rng = np.random.default_rng(2)
+    arguments = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 5, 4), (2, 3, 4), (2, 5, 3))]
+
+    def plain(features, filters, weighting):
+        return ops.sum(ops.softmax(ops.einsum("bpc,bnc->bpn", features, filters), axis=-1) * weighting)
+
+    def ours(features, filters, weighting):
+        return ops.sum(soft_layout(features, filters, temperature=1.0) * weighting)
+
+    for one, other in zip(gradients(ours, arguments, [], jit=jit), gradients(plain, arguments, [], jit=jit)):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_positions, num_samples", [(1, 1), (64, 16), (37, 16), (16, 16), (17, 16), (1000, 3)])

@@ -5,7 +5,7 @@ import pytest
 
 from keras_an.backend import ops
 from keras_an.ops import center, normalize_regions, region_moments, regional_normalization, released_region_moments
-from layer_test_case import differentiate, gradients, tensors
+from layer_test_case import compiled, differentiate, gradients, tensors
 
 BATCH, POSITIONS, CHANNELS, ENTITIES = 2, 12, 5, 3
 
@@ -137,6 +137,27 @@ def test_gradient_by_hand_may_be_differentiated_again(arguments, jit):
     found = gradients(penalty_of(regional_normalization), arguments, [], jit=jit)
     for ours, expected in zip(found, gradients(penalty_of(automatic), arguments, [], jit=jit)):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("mean, deviation", [(1000.0, 1.0), (3.0, 1.0), (0.0, 0.0), (-5.0, 0.0)])
+@pytest.mark.parametrize("positions", [37, 4096])
+def test_values_far_from_zero_lose_no_digits(positions, mean, deviation, jit):
+    rng = np.random.default_rng(7)
+    values = rng.normal(mean, deviation, size=(BATCH, positions, CHANNELS)).astype(np.float32)
+    layout = rng.dirichlet([0.3] * ENTITIES, size=(BATCH, positions)).astype(np.float32)
+    one, zero = np.ones((ENTITIES, CHANNELS), np.float32), np.zeros((ENTITIES, CHANNELS), np.float32)
+    centers = each_region(values, layout, mean_of)
+    variances = each_region(values, layout, variance_of)
+    expected = sum(
+        layout[:, :, [i]] * (values - centers[:, [i]]) / np.sqrt(variances[:, [i]] + 1e-5) for i in range(ENTITIES)
+    )
+
+    def call(values, layout):
+        return regional_normalization(values, layout, *tensors([one, zero]), 1e-5)
+
+    found = (compiled(call) if jit else call)(*tensors([values, layout]))
+    np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
 def penalty_of(function):

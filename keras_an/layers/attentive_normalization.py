@@ -255,15 +255,14 @@ class AttentiveNormalization(keras.layers.Layer):
 
     def _layout(self, flat, outer, sampling):
         """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
-        filters = ops.transpose(self.entities)  # (channels, entities)
-        bias = None
+        filters, bias = self.entities, None  # (entities, channels)
         if sampling:
             weight = self.sampling_weight
             if self.statistics == "released":
                 weight = ops.clip(weight, 0.0, 1.0)
-            keys = ops.transpose(self._sampled_keys(flat, outer), (0, 2, 1)) * weight  # (batch, key_dim, entities)
-            filters = filters + ops.matmul(self.query_kernel, keys)  # (batch, channels, entities)
-            bias = ops.matmul(self.query_bias[None, None], keys)  # (batch, 1, entities)
+            keys = self._sampled_keys(flat, outer) * weight[:, None]  # (batch, entities, key_dim)
+            filters = filters + ops.matmul(keys, ops.transpose(self.query_kernel))  # (batch, entities, channels)
+            bias = ops.sum(keys * self.query_bias, axis=-1)[:, None]  # (batch, 1, entities)
         return soft_layout(flat, filters, bias, self.temperature)
 
     def _sampled_keys(self, flat, outer):
@@ -288,9 +287,7 @@ class AttentiveNormalization(keras.layers.Layer):
             mean, deviation = released_region_moments(values, layout)
             return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
         # What is subtracted from X adds the same to every v(X), which drops out of them.
-        values = center(flat)
-        if self.value_projection:
-            values = ops.matmul(values, self.value_kernel)
+        values = ops.matmul(center(flat), self.value_kernel) if self.value_projection else flat
         return regional_normalization(values, layout, beta, alpha, self.epsilon)
 
     def get_config(self):

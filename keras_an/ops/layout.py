@@ -1,6 +1,7 @@
 """The soft semantic layout, and the positions that self-sampling draws (paper, Section 3.1)."""
 
-from keras_an.backend import ops, random_uniform
+from keras_an.backend import compiles_for_cpu, custom_gradient, ops, random_uniform
+from keras_an.ops.products import entity_products, mix, region_sums
 
 
 def soft_layout(features, filters, bias=None, temperature=0.1):
@@ -8,17 +9,46 @@ def soft_layout(features, filters, bias=None, temperature=0.1):
 
     Args:
         features: float32 `(batch, positions, channels)`.
-        filters: float32 `(channels, entities)`, or `(batch, channels, entities)` with filters of each image.
+        filters: float32 `(entities, channels)`, or `(batch, entities, channels)` with filters of each image.
         bias: float32 `(batch, 1, entities)`, added to the logits; None adds nothing.
         temperature: float that multiplies the logits, as in the paper (Eq. 3).
 
     Returns:
         float32 `(batch, positions, entities)`, at least 0, summing to 1 over the entities.
     """
-    logits = ops.matmul(features, filters * temperature)  # (batch, positions, entities)
+    logits = _project(features, filters * temperature)  # (batch, positions, entities)
     if bias is not None:
         logits = logits + bias * temperature
-    return ops.softmax(logits, axis=-1)
+    return _softmax(logits)
+
+
+def _project(features, filters):
+    """`entity_products` with its gradient in the cheapest order of products."""
+
+    def backward(features, filters, upstream):
+        by_filter = region_sums(features, upstream)
+        if len(filters.shape) == 2:
+            by_filter = ops.sum(by_filter, axis=0)
+        return mix(upstream, filters), by_filter
+
+    return custom_gradient(entity_products, backward)(features, filters)
+
+
+def _softmax(logits):
+    """The softmax over the entities, which are too few for XLA to sum fast on a CPU other than by a product."""
+    if not compiles_for_cpu(logits):
+        return ops.softmax(logits, axis=-1)
+    ones = ops.ones((logits.shape[-1], 1))
+
+    def forward(logits):
+        powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
+        return powers * (1.0 / ops.matmul(powers, ones))
+
+    def backward(logits, upstream):
+        layout = forward(logits)
+        return (layout * (upstream - ops.matmul(layout * upstream, ones)),)
+
+    return custom_gradient(forward, backward)(logits)
 
 
 def sample_positions(batch_size, num_positions, num_samples, seed_generator):

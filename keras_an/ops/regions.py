@@ -1,28 +1,22 @@
-"""Moments of soft regions and their normalisation (paper, Eq. 4 and 5), each in O(entities * positions * channels).
+"""Moments of soft regions and their normalisation (paper, Eq. 4 and 5), each in O(entities * positions * channels)."""
 
-No function builds a tensor of (batch, positions, channels, entities): sums over the positions, and over the regions,
-are matrix products, or, where XLA fuses them into one loop, sums of products of broadcasts.
-"""
-
-from keras_an.backend import custom_gradient, fuses_elementwise, ops
+from keras_an.backend import compiles_for_cpu, custom_gradient, ops
+from keras_an.ops.products import entity_products, mix, region_sums
 
 
-def center(values, num_positions=64):
+def center(values):
     """Subtracts a mean of every channel, so that moments of features far from 0 lose no digits.
 
     Regional normalisation does not change with what is subtracted, which only has to lie among the values: the mean of
-    some positions, evenly spread, does.
+    64 positions, evenly spread, does.
 
     Args:
         values: float32 `(batch, positions, channels)`.
-        num_positions: integer, how many positions the mean is of.
 
     Returns:
         The centred values, float32 `(batch, positions, channels)`.
     """
-    spread = ops.arange(num_positions) * ops.shape(values)[1] // num_positions
-    mean = ops.stop_gradient(ops.mean(ops.take(values, spread, axis=1), axis=1, keepdims=True))
-    return values - mean
+    return values - _spread_moments(values)[0]
 
 
 def region_moments(values, layout):
@@ -38,9 +32,7 @@ def region_moments(values, layout):
         Mean and variance, float32 `(batch, entities, channels)`; a region without mass has both 0.
     """
     mass = _region_mass(layout)
-    mean = _region_sums(values, layout) / mass
-    variance = _region_sums(ops.square(values), layout) / mass - ops.square(mean)
-    return mean, ops.maximum(variance, 0.0)
+    return _moments(region_sums(values, layout) / mass, values, layout, mass)
 
 
 def released_region_moments(values, layout, epsilon=1e-7):
@@ -84,17 +76,17 @@ def normalize_regions(values, layout, mean, scale, offset):
     Returns:
         float32 `(batch, positions, channels)`.
     """
-    return values * _mix(layout, scale) + _mix(layout, offset - mean * scale)
+    return values * mix(layout, scale) + mix(layout, offset - mean * scale)
 
 
 def regional_normalization(values, layout, beta, alpha, epsilon):
     """Eq. 4 and 5 in one: `sum_i S_i * ((v - mean_i) / sqrt(variance_i + epsilon) * beta_i + alpha_i)`.
 
-    It is `normalize_regions` with `region_moments`, and a gradient derived by hand, which passes over the values fewer
-    times and keeps less than automatic differentiation does. It may be differentiated again.
+    It is `normalize_regions` with `region_moments` of the centred values, and a gradient derived by hand, which passes
+    over the values fewer times and keeps less than automatic differentiation does. It may be differentiated again.
 
     Args:
-        values: float32 `(batch, positions, channels)`, centred.
+        values: float32 `(batch, positions, channels)`.
         layout: float32 `(batch, positions, entities)`, at least 0.
         beta: float32 `(entities, channels)`.
         alpha: float32 `(entities, channels)`.
@@ -103,33 +95,52 @@ def regional_normalization(values, layout, beta, alpha, epsilon):
     Returns:
         float32 `(batch, positions, channels)`.
     """
+    # XLA subtracts within its loops, so that centred values need not be stored.
+    in_loops = compiles_for_cpu(values)
+    if not in_loops:
+        values = center(values)
+
+    def moments(values, layout):
+        """What to subtract from the values, and mass, mean and variance of every region of the rest."""
+        mass = _region_mass(layout)
+        if not in_loops:
+            return None, mass, *_moments(region_sums(values, layout) / mass, values, layout, mass)
+        shift, variance = _spread_moments(values)
+        # Products are no loops; they take the values as they are unless those are so far from 0 that digits are lost.
+        is_near = ops.all(ops.square(shift) <= 16.0 * (variance + epsilon))
+        sums = ops.cond(
+            is_near,
+            lambda: region_sums(values, layout) - mass * shift,
+            lambda: region_sums(values - shift, layout),
+        )
+        return shift, mass, *_moments(sums / mass, values - shift, layout, mass)
 
     def forward(values, layout, beta, alpha):
-        mean, variance = region_moments(values, layout)
-        return normalize_regions(values, layout, mean, beta * ops.rsqrt(variance + epsilon), alpha)
+        shift, _, mean, variance = moments(values, layout)
+        return normalize_regions(_less(values, shift), layout, mean, beta * ops.rsqrt(variance + epsilon), alpha)
 
     def backward(values, layout, beta, alpha, upstream):
         # Under XLA the moments are the forward pass's own.
-        mean, variance = region_moments(values, layout)
-        mass = _region_mass(layout)
+        shift, mass, mean, variance = moments(values, layout)
+        centered = _less(values, shift)
         inverse = ops.rsqrt(variance + epsilon)
         scale = beta * inverse
         # What the output owes to each region's offset and scale, (batch, entities, channels).
-        by_offset = _region_sums(upstream, layout)
-        by_scale = _region_sums(upstream * values, layout) - mean * by_offset
+        by_offset = region_sums(upstream, layout)
+        by_scale = region_sums(upstream * centered, layout) - mean * by_offset
         # Through variance and mean: every value of region i adds `(slope_i * v + level_i) * S_i` to its gradient.
         slope = -by_scale * scale * ops.square(inverse) / mass
         by_mean = -by_offset * scale / mass
         level = by_mean - slope * mean
         values_gradient = (
-            upstream * _mix(layout, scale) + values * _mix(layout, slope) + _mix(layout, level)
+            upstream * mix(layout, scale) + centered * mix(layout, slope) + mix(layout, level)
         )  # (batch, positions, channels)
         constant = ops.sum(0.5 * slope * (ops.square(mean) - variance) - by_mean * mean, axis=-1)  # (batch, entities)
         layout_gradient = (
-            _entity_products(upstream * values, scale)
-            + _entity_products(upstream, alpha - mean * scale)
-            + _entity_products(values, level)
-            + _entity_products(ops.square(values), 0.5 * slope)
+            entity_products(upstream * centered, scale)
+            + entity_products(upstream, alpha - mean * scale)
+            + entity_products(values, level, shift)
+            + entity_products(ops.square(centered), 0.5 * slope)
             + constant[:, None]
         )  # (batch, positions, entities)
         return values_gradient, layout_gradient, ops.sum(by_scale * inverse, axis=0), ops.sum(by_offset, axis=0)
@@ -137,23 +148,22 @@ def regional_normalization(values, layout, beta, alpha, epsilon):
     return custom_gradient(forward, backward)(values, layout, beta, alpha)
 
 
+def _spread_moments(values, num_positions=64):
+    """Mean and variance of every channel over some positions: `(batch, 1, channels)` each."""
+    spread = ops.arange(num_positions) * ops.shape(values)[1] // num_positions
+    some = ops.stop_gradient(ops.take(values, spread, axis=1))
+    mean = ops.mean(some, axis=1, keepdims=True)
+    return mean, ops.mean(ops.square(some - mean), axis=1, keepdims=True)
+
+
+def _less(values, shift):
+    return values if shift is None else values - shift
+
+
 def _region_mass(layout):
     return ops.maximum(ops.sum(layout, axis=1), 1e-12)[:, :, None]  # (batch, entities, 1)
 
 
-def _region_sums(values, layout):
-    """`sum_p S_i v`: `(batch, entities, channels)`."""
-    return ops.matmul(ops.transpose(layout, (0, 2, 1)), values)
-
-
-def _entity_products(values, table):
-    """`v . table_i` of every position: `(batch, positions, entities)`."""
-    return ops.matmul(values, ops.transpose(table, (0, 2, 1)))
-
-
-def _mix(layout, table):
-    """`sum_i S_i table_i`: `(batch, positions, channels)` from a table `(batch, entities, channels)`."""
-    if not fuses_elementwise(layout):
-        return ops.matmul(layout, table)
-    # XLA does not fuse a matrix product with what follows; this sum it does, and so never stores it.
-    return sum(layout[:, :, i : i + 1] * table[:, i : i + 1] for i in range(layout.shape[-1]))
+def _moments(mean, values, layout, mass):
+    variance = region_sums(ops.square(values), layout) / mass - ops.square(mean)
+    return mean, ops.maximum(variance, 0.0)
