@@ -41,7 +41,8 @@ def _softmax(logits):
     ones = ops.ones((logits.shape[-1], 1))
 
     def forward(logits):
-        powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
+        # The result does not depend on the maximum, whose gradient would compare numbers that XLA computes twice.
+        powers = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
         return powers * (1.0 / ops.matmul(powers, ones))
 
     def backward(logits, upstream):
