@@ -5,6 +5,8 @@ VENV_TF215 ?= .venv-tf215
 BIN := $(VENV)/bin
 # The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
 TESTED_torch := torch==2.13.0
+# Most of a test's time is Python's, on one core; tests of one file share what takes long to make.
+TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile
 # The layer package's tests, which run on every Keras.
 LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization backend composition \
 	conditional_batch_normalization golden layout layouts nearest_upsampling orthogonality projection_discriminator \
@@ -26,16 +28,16 @@ demo: $(VENV)/.train ## train the class-conditional GAN on real digits, evaluate
 	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
 
 test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TWO_AT_A_TIME)
 
 test-tf215: $(VENV_TF215)/.dev ## pass the tests on TensorFlow 2.15 and Keras 2, with TensorFlow Addons
-	@$(VENV_TF215)/bin/python -m pytest
+	@$(VENV_TF215)/bin/python -m pytest $(TWO_AT_A_TIME)
 
 test-tf-keras: $(VENV)/.dev ## the layer package on tf-keras, as Model Garden's users run it
-	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest --numprocesses=2 $(LAYER_TESTS)
+	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS)
 
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
-	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest --numprocesses=2 $(LAYER_TESTS)
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS)
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
