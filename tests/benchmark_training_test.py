@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
@@ -31,6 +32,16 @@ def test_times_a_step_of_each_network(capsys):
     assert rows[0][2] == "1.00" and all(float(row[1]) > 0 and float(row[2]) > 0 for row in rows)
 
 
+def test_times_the_input_pipeline_on_photographs(tmp_path):
+    assert benchmark_training.pipeline_speed(16, 4, num_images=8) > 0
+    benchmark_training.write_photographs(str(tmp_path / "train"), 3)
+    paths = sorted(tmp_path.glob("train/*/*.jpg"))
+    assert [str(path.relative_to(tmp_path)) for path in paths][::3] == ["train/0/0000.jpg", "train/1/0000.jpg"]
+    pictures = [tf.io.decode_jpeg(path.read_bytes()).numpy() for path in paths]
+    assert {picture.shape for picture in pictures} == {(375, 500, 3)}
+    assert len({picture.tobytes() for picture in pictures}) == 6
+
+
 @pytest.mark.parametrize("size", ["32", "32x", "0x4", "32x4x4", "axb"])
 def test_refuses_sizes(size):
     with pytest.raises(ValueError, match=f"RESOLUTIONxBATCH, as 32x16. Received: --image_batches={size}$"):
@@ -45,3 +56,12 @@ def test_times_in_turn():
     programs = {name: lambda name=name: calls.append(name) for name in "ab"}
     assert set(timing.interleaved_medians(programs, 3)) == {"a", "b"}
     assert calls == ["a", "b"] * 3
+
+
+def test_peak_memory_is_that_of_a_process_of_its_own():
+    ballast = bytearray(3 * 2**30)  # which the other process must not count
+    ballast[::4096] = b"1" * len(ballast[::4096])
+    assert benchmark_training.own_peak_gib() > 3.0
+    with flagsaver.as_parsed(base_channels="2"):
+        peak = benchmark_training.peak_gib("32x2", "none")
+    assert 0.2 < peak < 3.0

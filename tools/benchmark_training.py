@@ -3,15 +3,16 @@
 python -m tools.benchmark_training
 python -m tools.benchmark_training --image_batches=32x16 --xla --steps_per_loop=1,20
 
-Prints Markdown tables: images/s of a step of both networks and its time in times that without attention, and, with
-`--peak_memory`, the peak memory of the process, one each. The networks are the paper's, on random images;
-`--base_channels` makes them narrower.
+Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
+`--peak_memory`, the peak memory of the process, one each; with `--pipeline`, images/s that the input pipeline delivers
+on its own. The networks are the paper's, on random images; `--base_channels` makes them narrower.
 """
 
-import json
-import resource
+import os
 import subprocess
 import sys
+import tempfile
+import time
 
 import numpy as np
 from absl import app, flags, logging
@@ -28,7 +29,8 @@ flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled lo
 flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
 flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
-flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each.")
+flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
+flags.DEFINE_bool("pipeline", False, "Whether to time the input pipeline too.")
 flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the first measurement.")
 
 
@@ -41,8 +43,8 @@ def main(argv):
         logging.error("%s", error)
         sys.exit(2)
     if FLAGS.print_peak:
-        make_call(*sizes[0], FLAGS.attention[0], FLAGS.xla, 1)()
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+        make_call(*sizes[0], FLAGS.attention[0], FLAGS.xla, 2)()
+        print(own_peak_gib())
         return
     print("| pixels x batch | XLA | steps a call | attention | images/s | time / none |\n|---|---|---|---|---|---|")
     for resolution, batch_size in sizes:
@@ -53,6 +55,10 @@ def main(argv):
         for size in FLAGS.image_batches:
             for attention in FLAGS.attention:
                 print(f"| {size} | {attention} | {peak_gib(size, attention):.2f} |", flush=True)
+    if FLAGS.pipeline:
+        print("\n| pixels x batch | images/s of the input pipeline alone |\n|---|---|")
+        for resolution, batch_size in sizes:
+            print(f"| {resolution} x {batch_size} | {pipeline_speed(resolution, batch_size):.0f} |", flush=True)
 
 
 def parsed_size(text):
@@ -118,8 +124,48 @@ def make_call(resolution, batch_size, attention, xla, steps):
     return call
 
 
+def pipeline_speed(resolution, batch_size, num_images=2048):
+    """Images/s of the input pipeline on JPEG files of ImageNet's size: read, decode, crop, resize, flip, batch."""
+    import tensorflow as tf
+
+    from trainers import configs, input_pipelines  # noqa: TID251 - its speed is what is measured
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_photographs(os.path.join(folder, "train"), max(64, batch_size // 2))
+        override = f"task.train_data.path={folder},task.train_data.global_batch_size={batch_size}"
+        data = configs.resolve("gan_folder", params_override=override).task.train_data
+        batches = iter(input_pipelines.training_dataset(tf.distribute.get_strategy(), data, resolution, 0))
+        next(batches)
+        start = time.perf_counter()
+        count = -(-num_images // batch_size)
+        for _ in range(count):
+            next(batches)
+        return count * batch_size / (time.perf_counter() - start)
+
+
+def write_photographs(folder, num_images):
+    """Writes `num_images` crops of each of scikit-learn's two photographs, 375 x 500 pixels, as two classes."""
+    import tensorflow as tf
+    from sklearn.datasets import load_sample_images
+
+    random = np.random.default_rng(0)
+    for label, photograph in enumerate(load_sample_images().images):
+        os.makedirs(os.path.join(folder, str(label)))
+        for number in range(num_images):
+            top, left = (random.integers(size - crop + 1) for size, crop in zip(photograph.shape, (375, 500)))
+            encoded = tf.io.encode_jpeg(photograph[top : top + 375, left : left + 500])
+            tf.io.write_file(os.path.join(folder, str(label), f"{number:04d}.jpg"), encoded)
+
+
+def own_peak_gib():
+    """Peak memory of this process, by Linux; what `getrusage` tells includes the parent's at the start."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["VmHWM"].split()[0]) / 2**20  # from KiB
+
+
 def peak_gib(size, attention):
-    """Peak memory of a process that takes two steps."""
+    """Peak memory of a process of its own that takes two steps."""
     command = [
         sys.executable,
         "-m",
@@ -130,7 +176,7 @@ def peak_gib(size, attention):
     ]
     command.append(f"--base_channels={FLAGS.base_channels}")
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(result.stdout.splitlines()[-1])
+    return float(result.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
