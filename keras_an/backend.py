@@ -46,6 +46,10 @@ if IS_KERAS_3:
             name=name,
         )
 
+    def dtype_when_read(variable, compute_dtype):
+        """The dtype in which a layer of `compute_dtype` reads its floating-point `variable`."""
+        return compute_dtype if variable._autocast else variable.dtype
+
     def random_uniform(shape, seed_generator):
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
@@ -105,6 +109,9 @@ else:
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
+
+    def dtype_when_read(variable, compute_dtype):
+        return compute_dtype if hasattr(variable, "true_dtype") else variable.dtype
 
     def random_uniform(shape, seed_generator):
         seed = tf.identity(seed_generator.state)

@@ -7,7 +7,7 @@ import pytest
 from orthogonality_test import penalty
 
 from keras_an import AttentiveNormalization
-from keras_an.backend import keras, ops
+from keras_an.backend import IS_KERAS_3, keras, ops
 from keras_an.layers import attentive_normalization
 from layer_test_case import (
     array,
@@ -292,6 +292,21 @@ def test_initializers_decide_where_weights_start():
     starts = {"entities": 1, "query_kernel": 2, "key_kernel": 2, "value_kernel": 2, "beta": 3, "alpha": 4}
     for name, start in starts.items():
         np.testing.assert_array_equal(getattr(layer, name), np.full(getattr(layer, name).shape, start))
+
+
+def test_kernels_start_as_a_function_says():
+    layer = AttentiveNormalization(4, kernel_initializer=lambda shape, dtype=None, **kwargs: ops.ones(shape))
+    layer.build((None, 6, 6, 16))
+    np.testing.assert_array_equal(layer.query_kernel, np.ones((16, 2)))
+
+
+def test_kernels_start_apart_with_a_seed_generator():
+    if not IS_KERAS_3:
+        pytest.skip("initializers of Keras 2 take integers alone")
+    seed = keras.random.SeedGenerator(1)
+    layer = AttentiveNormalization(4, key_dim=16, kernel_initializer=keras.initializers.RandomNormal(seed=seed))
+    layer.build((None, 6, 6, 16))
+    assert np.abs(array(layer.query_kernel) - array(layer.key_kernel)).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -666,6 +681,7 @@ def test_large_float16_inputs_stay_finite(training):
         ("key_dim", 0, "must be a positive integer"),
         ("temperature", 0.0, "must be positive"),
         ("epsilon", -1e-5, "must be positive"),
+        ("orthogonal_weight", -1e-3, "must not be negative"),
         ("statistics", "paper", r"must be one of \('weighted', 'released'\)"),
         ("orthogonality", "l2", r"must be one of \('cosine', 'frobenius', None\)"),
         ("data_format", "last", r"must be one of \('channels_last', 'channels_first', None\)"),

@@ -63,6 +63,12 @@ def test_all_differences_are_named(tmp_path):
         )
 
 
+def test_run_with_another_augmentation_is_refused(tmp_path):
+    take(str(tmp_path), params_of())
+    with pytest.raises(run_directory.RunDirectoryError, match=r"task\.augmentation: \[\] -> \['color'\]"):
+        take(str(tmp_path), params_of("task.augmentation=[color]"))
+
+
 @pytest.mark.parametrize("must_exist", [False, True])
 def test_folder_of_something_else_is_refused_and_untouched(tmp_path, must_exist):
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")

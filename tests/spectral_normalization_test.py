@@ -224,6 +224,23 @@ def test_mixed_precision_keeps_state_in_float32(name, dtype):
     assert np.isfinite(vector_of(layer, attribute)).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("policy_of", ["both", "wrapped"])
+def test_mixed_precision_keeps_kernels_of_attentive_normalization_in_float32(policy_of, dtype):
+    """That layer computes in float32 whatever its policy is; its kernels must not be rounded, nor refused."""
+    if policy_of == "both":
+        keras.mixed_precision.set_global_policy(f"mixed_{dtype}")
+    wrapped = AttentiveNormalization(3, value_projection=True, seed=1, dtype=f"mixed_{dtype}")
+    layer = SpectralNormalization(wrapped)
+    x = tensors(np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32))
+    assert dtype_of(layer(x, training=True)) == dtype
+    kernel = np.asarray(wrapped.value_kernel)
+    normalized = layer._normalized_kernel("value_kernel", training=False)
+    assert dtype_of(normalized) == "float32"
+    ratio = kernel / np.asarray(normalized)
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-5)
+
+
 def test_u_is_equal_on_replicas_with_jit(tf, mirrored):
     with mirrored.scope():
         layer = SpectralNormalization(keras.layers.Dense(5))

@@ -22,9 +22,19 @@ def count_flops(network):
     logger, level = tf.get_logger(), tf.get_logger().level
     logger.setLevel("ERROR")  # The profiler warns of its own use of TensorFlow 1.
     try:
-        return tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+        counted = tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
     finally:
         logger.setLevel(level)
+    return counted + sum(_einsum_flops(op) for op in graph.get_operations() if op.type == "Einsum")
+
+
+def _einsum_flops(op):
+    """Operations of an einsum, of which the profiler knows nothing: two for every combination of its indices."""
+    operands = op.get_attr("equation").decode().partition("->")[0].split(",")
+    sizes = {}
+    for indices, tensor in zip(operands, op.inputs):
+        sizes.update(zip(indices, tensor.shape))
+    return 2 * math.prod(sizes.values())
 
 
 def describe(networks):

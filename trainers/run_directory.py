@@ -58,6 +58,8 @@ def _check_same_run(path, params):
     differences = configs.nested_differences(old.task.model, params.task.model, "task.model")
     differences += configs.nested_differences(old.task.losses, params.task.losses, "task.losses")
     differences += configs.nested_differences(old.task.train_data, params.task.train_data, "task.train_data")
+    if old.task.augmentation != params.task.augmentation:
+        differences.append(f"task.augmentation: {old.task.augmentation!r} -> {params.task.augmentation!r}")
     if differences:
         raise RunDirectoryError(
             f"{path} belongs to another run. It differs in {'; '.join(differences)}. Name a new --model_dir."

@@ -41,7 +41,7 @@ class AttentiveNormalization(keras.layers.Layer):
             Defaults to False.
         statistics: `"weighted"` (the paper's Eq. 4, the default), or `"released"`: the arithmetic of the authors'
             TensorFlow code, for weights trained with it (other moments, `epsilon` 1e-7 outside the root, t clipped to
-            [0, 1]).
+            [0, 1]). Those weights also need `pool_size=1`, `value_projection=True` and `affine=False`.
         affine: whether every region has a learned scale beta and offset alpha. Defaults to True.
         orthogonality: `"cosine"` (penalty on the angles between entity filters, the default), `"frobenius"` (on the
             filters themselves, the paper's letter) or None.
@@ -124,7 +124,9 @@ class AttentiveNormalization(keras.layers.Layer):
         check_positive("temperature", temperature)
         check_positive("epsilon", epsilon)
         if orthogonal_weight < 0:
-            raise ValueError(f"`orthogonal_weight` must not be negative. Received: {orthogonal_weight!r}")
+            raise ValueError(
+                f"`orthogonal_weight` must not be negative. Received: orthogonal_weight={orthogonal_weight!r}"
+            )
         check_one_of("statistics", statistics, ("weighted", "released"))
         check_one_of("orthogonality", orthogonality, ("cosine", "frobenius", None))
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
@@ -219,10 +221,12 @@ class AttentiveNormalization(keras.layers.Layer):
 
     def _add_kernel(self, name, shape, index):
         # One initializer, or one seed, gives the same values at each call; query and key must not start equal.
-        config = self.kernel_initializer.get_config()
-        if config.get("seed") is not None:
-            config["seed"] += index
-        initializer = type(self.kernel_initializer).from_config(config)
+        initializer = self.kernel_initializer
+        config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
+        seed = config.get("seed")
+        if config and (seed is None or isinstance(seed, int)):  # other seeds move on by themselves
+            seeds = {} if seed is None else {"seed": seed + index}
+            initializer = type(initializer).from_config({**config, **seeds})
         return self._add_parameter(name, shape, initializer, self.kernel_regularizer, self.kernel_constraint)
 
     def _entity_penalty(self):

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_an.backend import add_replica_state, keras, ops, register_serializable
+from keras_an.backend import add_replica_state, dtype_when_read, keras, ops, register_serializable
 from keras_an.checks import check_positive_integer
 
 
@@ -81,7 +81,8 @@ class SpectralNormalization(keras.layers.Wrapper):
         return "training" in self.layer.call.__code__.co_varnames if hasattr(self.layer.call, "__code__") else False
 
     def _normalized_kernel(self, name, training):
-        kernel = ops.convert_to_tensor(getattr(self.layer, name))
+        weight = getattr(self.layer, name)
+        kernel = ops.convert_to_tensor(weight)
         matrix = ops.reshape(ops.cast(kernel, "float32"), (-1, kernel.shape[-1]))  # (rows, columns)
         state = getattr(self, f"{name}_u")
         constant = ops.stop_gradient(matrix)
@@ -92,7 +93,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         if training:
             state.assign(u)
         sigma = ops.sum(ops.matmul(v, matrix) * u)
-        return ops.cast(ops.reshape(matrix / sigma, kernel.shape), self.layer.compute_dtype)
+        return ops.cast(ops.reshape(matrix / sigma, kernel.shape), dtype_when_read(weight, self.layer.compute_dtype))
 
     def get_config(self):
         return {**super().get_config(), "power_iterations": self.power_iterations}
