@@ -1,11 +1,12 @@
 """The named experiments start, train, evaluate and resume, on small networks and data of the same form."""
 
 import dataclasses
+import logging
 
-import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from sklearn.datasets import load_sample_images
 
 from gan_test_case import call_main
 from keras_an.backend import IS_KERAS_3
@@ -66,25 +67,44 @@ def test_variants_differ_in_the_attention_alone():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IS_KERAS_3, reason="tracing takes minutes; the trainer itself is tested on Keras 2")
-@pytest.mark.parametrize("name, steps", [("gan_cifar10", (4, 6)), ("gan_imagenet128", (4,))])
-def test_trains_evaluates_and_resumes_on_tfds(tmp_path, name, steps):
+@pytest.mark.parametrize("name, steps", [("gan_cifar10", (4, 6)), ("gan_imagenet128", (4, 6))])
+def test_trains_evaluates_and_resumes_on_tfds(tmp_path, name, steps, caplog):
     with tfds.testing.mock_data(num_examples=24):
         for train_steps in steps:
-            train(name, tmp_path / "run", train_steps)
+            with caplog.at_level(logging.INFO, logger="absl"):  # parsed flags set it back
+                train(name, tmp_path / "run", train_steps)
             assert tf.train.latest_checkpoint(tmp_path / "run").endswith(f"ckpt-{train_steps}")
+    assert f"Restored {tmp_path / 'run' / 'ckpt-4'}" in caplog.text
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IS_KERAS_3, reason="tracing takes minutes; the trainer itself is tested on Keras 2")
-def test_trains_and_evaluates_on_a_folder(tmp_path):
-    random = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for index, name in enumerate(("dark", "light")):
+def test_trains_and_evaluates_on_crops_of_photographs(tmp_path):
+    for split, top in (("train", 0), ("test", 220)):  # upper halves, lower halves
+        for name, photograph in zip(("temple", "flower"), load_sample_images().images):
             folder = tmp_path / "data" / split / name
             folder.mkdir(parents=True)
             for number in range(12):
-                pixels = random.integers(100 * index, 100 * index + 100, (20, 24, 3)).astype(np.uint8)
-                tf.io.write_file(str(folder / f"{number}.png"), tf.io.encode_png(pixels))
+                crop = photograph[top : top + 200, 40 * number : 40 * number + 180]
+                tf.io.write_file(str(folder / f"{number}.png"), tf.io.encode_png(crop))
     where = {"task.train_data.path": tmp_path / "data", "task.validation_data.path": tmp_path / "data"}
     train("gan_folder", tmp_path / "run", 4, **where)
     assert tf.train.latest_checkpoint(tmp_path / "run").endswith("ckpt-4")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IS_KERAS_3, reason="tracing takes minutes; the trainer itself is tested on Keras 2")
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_corrupt_image_exits_with_2_and_is_named(tmp_path, split, caplog):
+    for part in ("train", "test"):
+        for name, photograph in zip(("temple", "flower"), load_sample_images().images):
+            for number in range(4):
+                encoded = tf.io.encode_png(photograph[:60, 60 * number : 60 * number + 60])
+                tf.io.write_file(str(tmp_path / "data" / part / name / f"{number}.png"), encoded)
+    broken = tmp_path / "data" / split / "flower" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    where = {"task.train_data.path": tmp_path / "data", "task.validation_data.path": tmp_path / "data"}
+    with pytest.raises(SystemExit) as caught:
+        train("gan_folder", tmp_path / "run", 4, **where)
+    assert caught.value.code == 2
+    assert caplog.records[-1].levelname == "ERROR" and str(broken) in caplog.records[-1].getMessage()

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from gan_test_case import small_params as params_of
 from keras_an.backend import keras
+from keras_an.models import attentive_layers
 from trainers import distribution, gan_trainer, input_pipelines
 
 ONE = tf.distribute.OneDeviceStrategy("CPU:0")
@@ -324,3 +325,27 @@ def test_draws_differ_by_replica_step_and_purpose_and_repeat(mirrored):
     later = values_of(0, 0)
     assert again == first[0]
     assert len({*sum(first, []), *later}) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("xla", ["false", "true"])
+def test_replicas_stay_in_step(mirrored, xla):
+    """After steps that sample, average and iterate apart, every replica has the same state."""
+    params = small_params(runtime__enable_xla=xla, runtime__distribution_strategy="mirrored")
+    trainer = make_trainer(params, mirrored)
+    losses = train(trainer, batches_from(params, strategy=mirrored), 3)
+    assert all(np.isfinite(value) for value in losses.values())
+
+    @tf.function
+    def read():
+        shared = [
+            *trainer.generator.trainable_variables,
+            *trainer.discriminator.variables,
+            *(layer.sampling_state for layer in attentive_layers(trainer.generator)),
+        ]
+        return mirrored.run(lambda: [tf.convert_to_tensor(variable) for variable in shared])
+
+    found = [mirrored.experimental_local_results(value) for value in read()]
+    assert len(found) > 20
+    for first, second in found:
+        np.testing.assert_array_equal(first, second)

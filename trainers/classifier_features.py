@@ -86,7 +86,11 @@ class ClassifierFeatures:
         ).map(lambda batch: (batch["image"], batch["label"]))
         trainable = keras.Model(classifier.inputs, classifier.outputs[1])
         trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        trainable.fit(batches, steps_per_epoch=-(-num_images // batch_size), epochs=epochs, verbose=0, shuffle=False)
+        steps = -(-num_images // batch_size)
+        try:
+            trainable.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, shuffle=False)
+        except tf.errors.InvalidArgumentError as error:  # a corrupt image, by name
+            raise ValueError(error.message) from error
 
 
 def build_classifier(resolution, image_channels, num_classes):

@@ -29,6 +29,8 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    import tensorflow as tf
+
     from trainers import configs, run_directory
 
     try:
@@ -42,7 +44,12 @@ def main(argv):
         logging.debug("The configuration was refused here:", exc_info=True)
         logging.error("%s", error)
         sys.exit(2)
-    scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
+    try:
+        scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:  # a corrupt image, statistics of something else
+        logging.debug("The run stopped here:", exc_info=True)
+        logging.error("The run stopped at step %d: %s", training_loop.step, getattr(error, "message", error))
+        sys.exit(2)
     if scores:
         print(summary(params, FLAGS.model_dir, scores))
 

@@ -81,7 +81,8 @@ def gan_imagenet128():
     """The paper's Table 1: class-conditional hinge GAN on ImageNet at 128 x 128, AN in G's third and D's first block.
 
     Command: python -m trainers.train_gan --experiment=gan_imagenet128 --mode=train_and_eval --model_dir=runs/an
-        --params_override=runtime.num_gpus=4,runtime.enable_xla=true
+        --params_override=runtime.num_gpus=4,task.evaluation.inception_path=DIR,task.evaluation.intra_class=true
+    DIR is the folder or TF-Hub handle of TF-GAN's Inception; without it a classifier stands in, and nothing is an FID.
     Variants: `gan_imagenet128_sagan`, `gan_imagenet128_sngan`, which differ in `task.model.attention` alone.
     Cost: not measured. ImageNet must have been prepared by hand, as TensorFlow Datasets says.
     Result: not run. The paper reports FID 17.84, intra-FID 83.4 and an Inception score of 46.57 after 880,000 steps;
