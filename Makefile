@@ -37,7 +37,7 @@ test-tf-keras: $(VENV)/.dev ## the layer package on tf-keras, as Model Garden's 
 	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS)
 
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
-	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS)
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmark_layer_test.py
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)

@@ -15,14 +15,7 @@ from tools import benchmark_layer
 SIZES = ["4x4x8x2", "8x4x8x2"]
 
 
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    """Without a command line; other modules' required flags may be missing."""
-    was_parsed = flags.FLAGS.is_parsed()
-    flags.FLAGS.mark_as_parsed()
-    yield
-    if not was_parsed:
-        flags.FLAGS.unparse_flags()
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
 @pytest.mark.parametrize("training", [False, True])

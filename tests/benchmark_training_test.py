@@ -4,20 +4,11 @@ import re
 
 import pytest
 import tensorflow as tf
-from absl import flags
 from absl.testing import flagsaver
 
 from tools import benchmark_training, timing
 
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    """Without a command line; other modules' required flags may be missing."""
-    was_parsed = flags.FLAGS.is_parsed()
-    flags.FLAGS.mark_as_parsed()
-    yield
-    if not was_parsed:
-        flags.FLAGS.unparse_flags()
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
 def test_times_a_step_of_each_network(capsys):

@@ -9,6 +9,7 @@ if os.environ.get("KERAS_BACKEND") == "jax":
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import pytest
+from absl import flags
 
 from keras_an.backend import keras
 from layer_test_case import BACKEND, mirrored_strategy, record_gradients
@@ -33,6 +34,16 @@ def _seeded():
     with record_gradients(False):
         yield
     keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def parsed_flags():
+    """Without a command line; other modules' required flags may be missing."""
+    was_parsed = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed()
+    yield
+    if not was_parsed:
+        flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture

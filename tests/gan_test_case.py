@@ -36,6 +36,19 @@ RUN = SMALL + (
     ",trainer.validation_interval=8,runtime.distribution_strategy=mirrored"
 )
 
+# Of the evaluator, in the features of a classifier.
+SCORES = {
+    "label_accuracy",
+    "classifier_test_accuracy",
+    "frechet_distance",
+    "frechet_distance_floor",
+    "kernel_distance",
+    "classifier_score",
+    "precision",
+    "recall",
+    "spread_ratio",
+}
+
 
 def small_params(**overrides):
     """The demo experiment with tiny networks; `overrides` by key, with `__` for a dot."""

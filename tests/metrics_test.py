@@ -4,22 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_test_case import fake_inception, small_params
+from gan_test_case import SCORES, fake_inception, small_params
 from trainers import inception_features, input_pipelines, metrics, real_statistics
 from trainers.configs.networks import build_networks
 
 STATISTICS = "real_statistics_classifier.npz"
-SCORES = {
-    "label_accuracy",
-    "classifier_test_accuracy",
-    "frechet_distance",
-    "frechet_distance_floor",
-    "kernel_distance",
-    "classifier_score",
-    "precision",
-    "recall",
-    "spread_ratio",
-}
 
 
 @pytest.fixture(scope="module")

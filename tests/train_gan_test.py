@@ -9,21 +9,10 @@ import pytest
 import tensorflow as tf
 from absl import app
 
-from gan_test_case import RUN, call_main, contents, summaries_of, train_gan, trained_run
+from gan_test_case import RUN, SCORES, call_main, contents, summaries_of, train_gan, trained_run
 from trainers import configs, gan_trainer, input_pipelines
 
 LAYERS = ("generator/block1_attention", "discriminator/block1_attention")
-SCORES = (
-    "label_accuracy",
-    "classifier_test_accuracy",
-    "frechet_distance",
-    "frechet_distance_floor",
-    "kernel_distance",
-    "classifier_score",
-    "precision",
-    "recall",
-    "spread_ratio",
-)
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,7 @@ def make_call(resolution, batch_size, attention, xla, steps):
     import tensorflow as tf
 
     from trainers import configs
+    from trainers.distribution import get_strategy  # noqa: TID251 - as training places its steps
     from trainers.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
 
     width = FLAGS.base_channels
@@ -106,11 +107,13 @@ def make_call(resolution, batch_size, attention, xla, steps):
         "task.model.generator.base_channels": width,
         "task.model.discriminator.base_channels": width,
         "task.train_data.global_batch_size": batch_size,
+        "runtime.distribution_strategy": "one_device",
+        "runtime.num_gpus": min(len(tf.config.list_physical_devices("GPU")), 1),
         "runtime.enable_xla": str(xla).lower(),
     }
     override = ",".join(f"{key}={value}" for key, value in overrides.items())
     params = configs.resolve("gan_imagenet128", params_override=override)
-    strategy = tf.distribute.OneDeviceStrategy("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0")
+    strategy = get_strategy(params.runtime)
     trainer = GanTrainer(params, strategy)
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")
@@ -172,9 +175,9 @@ def peak_gib(size, attention):
         "tools.benchmark_training",
         f"--image_batches={size}",
         f"--attention={attention}",
+        f"--base_channels={FLAGS.base_channels}",
         "--print_peak",
     ]
-    command.append(f"--base_channels={FLAGS.base_channels}")
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(result.stdout.splitlines()[-1])
 

@@ -39,10 +39,11 @@ def main(argv):
     # TensorFlow's saver logs through absl too.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
     from trainers.configs import ConfigError
+    from trainers.configs.networks import CheckpointError
 
     try:
         export(FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.use_ema)
-    except (ExportError, ConfigError) as error:
+    except (ExportError, ConfigError, CheckpointError) as error:
         logging.error("%s", error)
         sys.exit(2)
 
@@ -61,16 +62,16 @@ def export(model_dir, output_dir, checkpoint=None, use_ema=True):
         The largest absolute difference that was seen.
 
     Raises:
-        ExportError: where the run, the checkpoint or the folder is not as it must be, or the check fails.
+        ExportError: where the folder is not as it must be, or the check fails.
+        ConfigError, CheckpointError: where the run or the checkpoint is not as it must be.
     """
     import tensorflow as tf
 
     from trainers import configs
+    from trainers.configs.networks import find_checkpoint, restore_generator
 
     params = configs.load_params(os.path.join(model_dir, "params.yaml"))
-    checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
-    if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
-        raise ExportError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")
+    checkpoint = find_checkpoint(model_dir, checkpoint)
     model = params.task.model
     metadata = {
         "checkpoint": os.path.basename(checkpoint),
@@ -95,26 +96,6 @@ def export(model_dir, output_dir, checkpoint=None, use_ema=True):
         os.replace(partial, output_dir)
     logging.info("Wrote %s from %s; reloaded, it differs by %.1e at most.", output_dir, checkpoint, difference)
     return difference
-
-
-def restore_generator(params, checkpoint, use_ema):
-    """The generator of a run with the weights of a checkpoint.
-
-    Raises:
-        ExportError: where the checkpoint's weights are not those of the configuration.
-    """
-    import tensorflow as tf
-
-    from trainers.configs.networks import build_networks
-
-    generator, _ = build_networks(params)
-    name = "ema_generator" if use_ema else "generator"
-    try:
-        status = tf.train.Checkpoint(**{name: generator}).restore(checkpoint)
-        status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise ExportError(f"{checkpoint} does not hold the networks of its run's params.yaml: {error}") from error
-    return generator
 
 
 def serving_module(generator, latent_dim):

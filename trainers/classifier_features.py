@@ -87,10 +87,8 @@ class ClassifierFeatures:
         trainable = keras.Model(classifier.inputs, classifier.outputs[1])
         trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         steps = -(-num_images // batch_size)
-        try:
+        with input_pipelines.value_errors():
             trainable.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, shuffle=False)
-        except tf.errors.InvalidArgumentError as error:  # a corrupt image, by name
-            raise ValueError(error.message) from error
 
 
 def build_classifier(resolution, image_channels, num_classes):

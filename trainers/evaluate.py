@@ -60,27 +60,18 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
     Raises:
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
-    import tensorflow as tf
-
     from trainers import configs, distribution, metrics, run_directory
-    from trainers.configs.networks import build_networks
+    from trainers.configs.networks import find_checkpoint, restore_generator
 
     path = os.path.join(model_dir, run_directory.PARAMS_FILE)
     if not os.path.exists(path):
         raise ValueError(f"--model_dir={model_dir} holds no run: there is no {run_directory.PARAMS_FILE} in it.")
     params = configs.load_params(path, overrides)
-    checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
-    if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
-        raise ValueError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")
+    checkpoint = find_checkpoint(model_dir, checkpoint)
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
     with strategy.scope():
-        generator, _ = build_networks(params)
-        try:
-            status = tf.train.Checkpoint(ema_generator=generator).restore(checkpoint)
-            status.assert_existing_objects_matched().expect_partial()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(f"{checkpoint} does not hold the networks of its run's params.yaml: {error}") from error
+        generator = restore_generator(params, checkpoint)
     evaluator = metrics.GanEvaluator(params, model_dir, generator, strategy=strategy, seed=seed)
     scores = evaluator.evaluate()
     return {

@@ -1,5 +1,6 @@
 """Images and labels as `tf.data` pipelines of `{"image": float32 in [-1, 1], "label": int32}`."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -144,11 +145,18 @@ def check(strategy, data, resolution, *, num_classes=None, validation_data=None)
     return source
 
 
-def _arrays(dataset):
+@contextlib.contextmanager
+def value_errors():
+    """A context in which what data sets raise for a corrupt image or a label out of range is a ValueError."""
     try:
-        parts = [(batch["image"].numpy(), batch["label"].numpy()) for batch in dataset]
+        yield
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error.message) from error
+
+
+def _arrays(dataset):
+    with value_errors():
+        parts = [(batch["image"].numpy(), batch["label"].numpy()) for batch in dataset]
     if not sum(len(labels) for _, labels in parts):
         raise ValueError("A data set must hold an image that can be used. Received none.")
     images, labels = zip(*parts)

@@ -215,12 +215,10 @@ class GanEvaluator:
 
     def _batches(self, data, batch_size):
         model = self._task.model
-        try:
+        with input_pipelines.value_errors():
             yield from input_pipelines.evaluation_dataset(
                 data, model.resolution, batch_size, image_channels=model.image_channels, num_classes=model.num_classes
             )
-        except tf.errors.InvalidArgumentError as error:  # a corrupt image, by name
-            raise ValueError(error.message) from error
 
     def _features(self, images):
         return self._on_replicas(self._extract, images)

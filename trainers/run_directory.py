@@ -55,11 +55,9 @@ def prepare(model_dir, params):
 
 def _check_same_run(path, params):
     old = configs.load_params(path)
-    differences = configs.nested_differences(old.task.model, params.task.model, "task.model")
-    differences += configs.nested_differences(old.task.losses, params.task.losses, "task.losses")
-    differences += configs.nested_differences(old.task.train_data, params.task.train_data, "task.train_data")
-    if old.task.augmentation != params.task.augmentation:
-        differences.append(f"task.augmentation: {old.task.augmentation!r} -> {params.task.augmentation!r}")
+    differences = []
+    for name in ("model", "losses", "train_data", "augmentation"):
+        differences += configs.nested_differences(getattr(old.task, name), getattr(params.task, name), f"task.{name}")
     if differences:
         raise RunDirectoryError(
             f"{path} belongs to another run. It differs in {'; '.join(differences)}. Name a new --model_dir."

@@ -29,9 +29,7 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    import tensorflow as tf
-
-    from trainers import configs, run_directory
+    from trainers import configs, input_pipelines, run_directory
 
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
@@ -45,10 +43,11 @@ def main(argv):
         logging.error("%s", error)
         sys.exit(2)
     try:
-        scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
-    except (ValueError, tf.errors.InvalidArgumentError) as error:  # a corrupt image, statistics of something else
+        with input_pipelines.value_errors():
+            scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
+    except ValueError as error:  # a corrupt image, statistics of something else
         logging.debug("The run stopped here:", exc_info=True)
-        logging.error("The run stopped at step %d: %s", training_loop.step, getattr(error, "message", error))
+        logging.error("The run stopped at step %d: %s", training_loop.step, error)
         sys.exit(2)
     if scores:
         print(summary(params, FLAGS.model_dir, scores))

@@ -292,7 +292,7 @@ class AttentiveNormalization(keras.layers.Layer):
             return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
         # What is subtracted from X adds the same to every v(X), which drops out of them.
         values = ops.matmul(center(flat), self.value_kernel) if self.value_projection else flat
-        return regional_normalization(values, layout, beta, alpha, self.epsilon)
+        return regional_normalization(values, layout, beta, alpha, self.epsilon, is_centered=self.value_projection)
 
     def get_config(self):
         return {

@@ -51,11 +51,10 @@ def released_region_moments(values, layout, epsilon=1e-7):
         Mean and deviation, float32 `(batch, entities, channels)`.
     """
     num_positions = ops.cast(ops.shape(values)[1], "float32")
-    weights = ops.transpose(layout, (0, 2, 1))  # (batch, entities, positions)
-    mass = ops.sum(weights, axis=-1, keepdims=True) + epsilon  # (batch, entities, 1)
-    total = ops.matmul(weights, values)
+    mass = ops.sum(layout, axis=1)[:, :, None] + epsilon  # (batch, entities, 1)
+    total = region_sums(values, layout)
     mean = total / num_positions / mass
-    squares = ops.matmul(ops.square(weights), ops.square(values))
+    squares = region_sums(ops.square(values), ops.square(layout))
     deviation = (squares - 2.0 * mean * total + num_positions * ops.square(mean)) / mass
     # The root's gradient at 0 is infinite; a region of no deviation has none to give.
     return mean, ops.sqrt(ops.maximum(deviation, 1e-24))
@@ -79,7 +78,7 @@ def normalize_regions(values, layout, mean, scale, offset):
     return values * mix(layout, scale) + mix(layout, offset - mean * scale)
 
 
-def regional_normalization(values, layout, beta, alpha, epsilon):
+def regional_normalization(values, layout, beta, alpha, epsilon, is_centered=False):
     """Eq. 4 and 5 in one: `sum_i S_i * ((v - mean_i) / sqrt(variance_i + epsilon) * beta_i + alpha_i)`.
 
     It is `normalize_regions` with `region_moments` of the centred values, and a gradient derived by hand, which passes
@@ -91,13 +90,14 @@ def regional_normalization(values, layout, beta, alpha, epsilon):
         beta: float32 `(entities, channels)`.
         alpha: float32 `(entities, channels)`.
         epsilon: positive float.
+        is_centered: whether the values went through `center`, or are linear in such values.
 
     Returns:
         float32 `(batch, positions, channels)`.
     """
     # XLA subtracts within its loops, so that centred values need not be stored.
-    in_loops = compiles_for_cpu(values)
-    if not in_loops:
+    in_loops = not is_centered and compiles_for_cpu(values)
+    if not (is_centered or in_loops):
         values = center(values)
 
     def moments(values, layout):
