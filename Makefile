@@ -9,8 +9,9 @@ TESTED_torch := torch==2.13.0
 TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile
 # The layer package's tests, which run on every Keras.
 LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization backend composition \
-	conditional_batch_normalization golden layout layouts nearest_upsampling orthogonality products projection_discriminator \
-	properties public_api regions residual_generator self_attention spectral_normalization)
+	conditional_batch_normalization golden inpainting_critics inpainting_generator known_pixels layout layouts masked_mean \
+	nearest_upsampling orthogonality products projection_discriminator properties public_api reconstruction regions \
+	residual_generator self_attention spectral_normalization)
 # JAX compiles each operation for each shape, which is what its tests spend their time on: a cache for later runs.
 CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1

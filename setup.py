@@ -21,6 +21,7 @@ TRAIN = [
     "omegaconf>=2.3,<3",
     "Pillow>=10,<14",  # decodes WebP, which TensorFlow 2.15 does not
     "PyYAML>=6,<7",
+    "scikit-image>=0.22,<0.27",
     "scikit-learn>=1.3,<2",
     "tensorboard>=2.15,<2.22",
     "tensorflow-datasets>=4.9.4,<4.10",

@@ -135,6 +135,7 @@ else:
         return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
 
     ops = types.SimpleNamespace(
+        abs=tf.abs,
         all=tf.reduce_all,
         arange=tf.range,
         cast=tf.cast,
@@ -145,6 +146,7 @@ else:
         einsum=tf.einsum,
         exp=tf.exp,
         eye=tf.eye,
+        log=tf.math.log,
         matmul=tf.matmul,
         max=tf.reduce_max,
         maximum=tf.maximum,

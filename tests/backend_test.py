@@ -23,6 +23,7 @@ def softmax(x):
 
 
 VALUES = {
+    "abs": ((X,), {}, np.abs(X)),
     "all": ((X < 2.5,), {}, False),
     "arange": ((4,), {}, np.arange(4)),
     "cast": ((X, "int32"), {}, X.astype(np.int32)),
@@ -33,6 +34,7 @@ VALUES = {
     "einsum": (("ij,kj->ik", X, X), {}, X @ X.T),
     "exp": ((X,), {}, np.exp(X)),
     "eye": ((3,), {"dtype": "float32"}, np.eye(3)),
+    "log": ((POSITIVE,), {}, np.log(POSITIVE)),
     "matmul": ((X, X.T), {}, X @ X.T),
     "max": ((X,), {"axis": -1}, X.max(-1)),
     "maximum": ((X, 0.0), {}, np.maximum(X, 0)),

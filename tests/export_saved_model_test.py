@@ -12,6 +12,8 @@ import pytest
 import tensorflow as tf
 
 from gan_test_case import call_main, contents, trained_run
+from trainers import configs
+from trainers.configs import networks
 
 # A program that knows of TensorFlow alone.
 CONSUMER = """
@@ -167,6 +169,14 @@ def test_folder_of_something_else_is_refused_and_untouched(model_dir, tmp_path, 
     assert contents(tmp_path) == {str(tmp_path / "thesis.txt"): b"years of work"}
 
 
+def test_export_with_something_of_others_in_it_is_refused_and_untouched(exported, model_dir, tmp_path, caplog):
+    older = shutil.copytree(exported, tmp_path / "saved_model")
+    (older / "thesis.txt").write_text("years of work", encoding="utf-8")
+    before = contents(tmp_path)
+    assert exit_code_of(model_dir, older, checkpoint=model_dir / "ckpt-4") == 2
+    assert "it also holds thesis.txt" in caplog.text and contents(tmp_path) == before
+
+
 def test_regular_file_is_refused_and_untouched(model_dir, tmp_path):
     (tmp_path / "file").write_text("content", encoding="utf-8")
     assert exit_code_of(model_dir, tmp_path / "file") == 2
@@ -191,3 +201,26 @@ def test_checkpoint_of_other_networks_is_refused(model_dir, tmp_path, caplog):
     (other / "params.yaml").write_text(params.replace("base_channels: 4", "base_channels: 6"), encoding="utf-8")
     assert exit_code_of(other, tmp_path / "out") == 2
     assert "does not hold the networks" in caplog.text and not (tmp_path / "out").exists()
+
+
+def test_inpainting_run_gives_both_signatures(tmp_path):
+    params = configs.resolve("inpainting_photos64")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "params.yaml").write_text(configs.dump(params), encoding="utf-8")
+    generator = networks.build_inpainting_generator(params)
+    tf.train.Checkpoint(generator=generator, ema_generator=generator).save(str(run / "ckpt"))
+    export(run, tmp_path / "out")
+    signatures = tf.saved_model.load(str(tmp_path / "out")).signatures
+    image = np.random.default_rng(0).integers(256, size=(2, 64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((2, 64, 64, 1), np.uint8)
+    mask[:, 20:40, 10:30] = 1
+    expected = generator([image.astype(np.float32) / 127.5 - 1.0, mask.astype(np.float32)], training=False)
+    raw = signatures["raw"](image=tf.constant(image), mask=tf.constant(mask))
+    assert set(raw) == set(expected) >= {"coarse", "fine", "completed"}
+    for name, value in expected.items():
+        np.testing.assert_allclose(raw[name], value, atol=1e-4)
+    served = signatures["serving_default"](image=tf.constant(image), mask=tf.constant(mask))["completed"].numpy()
+    np.testing.assert_array_equal(np.where(mask > 0, image, served), image)
+    metadata = json.loads((tmp_path / "out" / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert metadata["application"] == "inpainting" and metadata["checkpoint"] == "ckpt-1"

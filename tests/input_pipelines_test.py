@@ -231,7 +231,7 @@ def prepared(data, resolution=8, channels=3):
     """What becomes of a file, in [0, 255], in a graph and outside."""
 
     def prepare(data):
-        image = image_batches.center_crop(image_batches.decode_image(data), resolution)
+        image = image_batches.crop_square(image_batches.decode_image(data), resolution)
         return image_batches.to_channels(image, channels)
 
     image = prepare(tf.constant(data)).numpy()
@@ -592,3 +592,39 @@ def test_cache_reports_corrupt_images_too(corrupt, caplog):
         batches(data, 1)
     data.skip_corrupt = True
     assert set(batches(data, 7).flatten()[:7]) == set(range(7))
+
+
+def test_photographs_are_apart_and_give_squares():
+    train, test = data_sources.load_photos("train", 64), data_sources.load_photos("test", 64)
+    assert train.shape[1:] == (256, 256, 3) and test.shape == (6 * 16, 64, 64, 3)
+    assert train.dtype == test.dtype == np.uint8
+    assert not set(data_sources.photo_paths("train")) & set(data_sources.photo_paths("test"))
+    assert len(data_sources.photo_paths("train")) == 14
+
+
+def test_random_crops_are_parts_of_the_photographs_and_follow_the_seed():
+    data = DataConfig("photos", global_batch_size=4, random_crop=True)
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+
+    def crops(seed, start=0, number=3):
+        iterator = iter(input_pipelines.training_dataset(strategy, data, 16, seed, start))
+        return np.concatenate([next(iterator)["image"].numpy() for _ in range(number)])
+
+    first = crops(1)
+    np.testing.assert_array_equal(crops(1, start=1, number=2), first[4:])
+    assert not np.array_equal(crops(2), first)
+    squares = data_sources.load_photos("train", 16)
+    places = set()
+    for crop in np.round((first + 1) * 127.5).astype(np.uint8):
+        windows = np.lib.stride_tricks.sliding_window_view(squares[..., 0], (16, 16), axis=(1, 2))
+        found = np.argwhere((windows[:, :, :, ::5, ::5] == crop[::5, ::5, 0]).all(axis=(-1, -2)))
+        assert len(found)
+        places.add(tuple(found[0][1:]))
+    assert len(places) > 8
+
+
+def test_random_crop_moves_along_the_longer_side_of_a_file():
+    ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None], (8, 40, 3))
+    middle = image_batches.crop_square(ramp, 8).numpy()
+    first, last = (image_batches.crop_square(ramp, 8, tf.constant([0.5, place])).numpy() for place in (0.0, 0.999))
+    assert [crop[0, 0, 0] for crop in (middle, first, last)] == [16, 0, 32]

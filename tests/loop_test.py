@@ -16,6 +16,7 @@ class CountingTrainer:
     """Adds up the numbers of the batches it sees. Its loss at step s is s, but not a number at `nan_step`."""
 
     images_per_step = 4
+    phase_ends = ()
 
     def __init__(self, nan_step=None):
         self.step = tf.Variable(0, dtype=tf.int64)
@@ -41,6 +42,8 @@ class CountingTrainer:
 
 class FixedEvaluator:
     """Gives the same scores and pictures at every step."""
+
+    made_of = "two images"
 
     def __init__(self):
         self.evaluations = 0
@@ -190,26 +193,41 @@ def test_each_report_is_one_log_line_off_a_terminal(tmp_path, caplog, monkeypatc
 
 def test_bar_takes_the_place_of_log_lines_on_a_terminal(caplog, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with caplog.at_level(logging.INFO, logger="absl"), loop.Progress(0, 10, 4) as progress:
-        progress.advance(5, 1.0, {"generator_loss": 3.0})
+    with caplog.at_level(logging.INFO, logger="absl"), loop.Progress(0, 10) as progress:
+        progress.advance(5, 1.0, {"generator_loss": 3.0}, 20)
         progress.report()
     assert not caplog.records
     assert "5/10" in capsys.readouterr().err
 
 
 def test_progress_counts_images_time_left_and_means():
-    progress = loop.Progress(100, 200, 8)
-    progress.advance(10, 2.0, {"generator_loss": 1.0})
-    progress.advance(30, 2.0, {"generator_loss": 5.0})
+    progress = loop.Progress(100, 200)
+    progress.advance(10, 2.0, {"generator_loss": 1.0}, 80)
+    progress.advance(30, 2.0, {"generator_loss": 5.0}, 240)
     assert progress.report() == {"losses/generator_loss": 4.0, "images_per_second": 80.0}
-    progress.advance(10, 0.5, {"generator_loss": 7.0})
+    progress.advance(10, 0.5, {"generator_loss": 7.0}, 80)
     assert progress.report() == {"losses/generator_loss": 7.0, "images_per_second": 160.0}
 
 
 def test_log_line_estimates_the_time_left(caplog, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    progress = loop.Progress(100, 4100, 8)
-    progress.advance(10, 20.0, {"generator_loss": 1.0})
+    progress = loop.Progress(100, 4100)
+    progress.advance(10, 20.0, {"generator_loss": 1.0}, 80)
     with caplog.at_level(logging.INFO, logger="absl"):
         progress.report()
     assert "step 110/4100, 4 images/s, ETA 2:13:00, G 1.000" in caplog.text
+
+
+def test_a_loss_that_begins_within_a_period_is_the_mean_over_its_own_steps():
+    progress = loop.Progress(0, 100)
+    progress.advance(10, 1.0, {"generator_loss": 1.0}, 10)
+    progress.advance(30, 1.0, {"generator_loss": 5.0, "critic_loss": 2.0}, 90)
+    expected = {"losses/generator_loss": 4.0, "losses/critic_loss": 2.0, "images_per_second": 50.0}
+    assert progress.report() == expected
+
+
+def test_no_call_takes_steps_of_two_phases(tmp_path):
+    trainer = CountingTrainer()
+    trainer.phase_ends = (3,)
+    make_loop(tmp_path, trainer, steps_per_loop=4).train(validate=False)
+    assert trainer.calls[:2] == [3, 1] and sum(trainer.calls) == 10

@@ -97,7 +97,12 @@ def test_dump_and_load_params_give_the_same_configuration(tmp_path):
 
 
 def test_dump_keeps_the_order_of_the_dataclasses():
-    assert list(yaml.safe_load(configs.dump(configs.resolve(EXPERIMENT)))) == ["task", "trainer", "runtime"]
+    assert list(yaml.safe_load(configs.dump(configs.resolve(EXPERIMENT)))) == [
+        "application",
+        "task",
+        "trainer",
+        "runtime",
+    ]
 
 
 def test_nested_differences_name_key_and_both_values():

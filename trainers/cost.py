@@ -10,13 +10,23 @@ def count_parameters(network):
     return sum(math.prod(weight.shape) for weight in network.trainable_weights)
 
 
-def count_flops(network):
+def count_flops(network, side=None):
     """Floating-point operations of one image through a functional `keras.Model`, as TensorFlow's profiler counts them.
 
     A multiplication and an addition are two. Training and its gradients are not counted.
+
+    Args:
+        network: the model.
+        side: integer in place of heights and widths that the model leaves open.
     """
-    inputs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in network.inputs]
-    graph = tf.function(lambda *values: network(list(values), training=False)).get_concrete_function(*inputs).graph
+    inputs = [
+        tf.TensorSpec((1, *(size or side for size in tensor.shape[1:])), tensor.dtype) for tensor in network.inputs
+    ]
+
+    def call(*values):
+        return network(list(values) if len(values) > 1 else values[0], training=False)
+
+    graph = tf.function(call).get_concrete_function(*inputs).graph
     builder = tf.compat.v1.profiler.ProfileOptionBuilder
     options = builder(builder.float_operation()).with_empty_output().build()
     logger, level = tf.get_logger(), tf.get_logger().level
@@ -37,14 +47,16 @@ def _einsum_flops(op):
     return 2 * math.prod(sizes.values())
 
 
-def describe(networks):
+def describe(networks, sides=None):
     """A Markdown table of parameters and operations.
 
     Args:
         networks: `{name: keras.Model}`.
+        sides: `{name: side}` of the images, where a model leaves it open.
     """
+    sides = sides or {}
     rows = [
-        f"| {name} | {count_parameters(network):,} | {count_flops(network) / 1e9:.3f} |"
+        f"| {name} | {count_parameters(network):,} | {count_flops(network, sides.get(name)) / 1e9:.3f} |"
         for name, network in networks.items()
     ]
     return "\n".join(["| network | parameters | GFLOPs an image |", "|---|---|---|", *rows])

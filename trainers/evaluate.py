@@ -1,4 +1,4 @@
-"""Scores the averaged generator of a run.
+"""Scores the averaged generator of a run, of either trainer.
 
 python -m trainers.evaluate --model_dir=runs/demo --num_samples=50000 --inception_path=DIR --output=scores.json
 
@@ -30,12 +30,13 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    from trainers.score_names import table
-
     try:
-        result = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, _overrides())
-        print(f"{result['checkpoint']} in features of {result['features']} {result['weights_sha256'][:12]}")
-        print(table(result["scores"], result["num_samples"], result["seed"]))
+        result, table = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, _overrides())
+        features = (
+            f" in features of {result['features']} {result['weights_sha256'][:12]}" if "features" in result else ""
+        )
+        print(f"{result['checkpoint']}{features}")
+        print(table)
         if FLAGS.output:
             _write(FLAGS.output, result)
     except (ValueError, OSError) as error:
@@ -54,13 +55,13 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
         overrides: strings `key=value` over the run's configuration.
 
     Returns:
-        JSON values by name: `checkpoint`, `num_samples`, `seed`, `scores`, floats by name, and what
-        `metrics.GanEvaluator.description` tells about features and real images.
+        JSON values by name: `checkpoint`, `scores`, floats by name, and of a class-conditional GAN `num_samples`,
+        `seed` and what `metrics.GanEvaluator.description` tells about features and real images; and the scores as text.
 
     Raises:
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
-    from trainers import configs, distribution, metrics, run_directory
+    from trainers import configs, distribution, inpainting_metrics, metrics, run_directory
     from trainers.configs.networks import find_checkpoint, restore_generator
 
     path = os.path.join(model_dir, run_directory.PARAMS_FILE)
@@ -72,15 +73,20 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
     strategy = distribution.get_strategy(params.runtime)
     with strategy.scope():
         generator = restore_generator(params, checkpoint)
+    if params.application == "inpainting":
+        evaluator = inpainting_metrics.InpaintingEvaluator(params, generator)
+        scores = evaluator.evaluate()
+        return {"checkpoint": checkpoint, "scores": scores}, evaluator.table(scores)
     evaluator = metrics.GanEvaluator(params, model_dir, generator, strategy=strategy, seed=seed)
     scores = evaluator.evaluate()
-    return {
+    result = {
         "checkpoint": checkpoint,
         "num_samples": params.task.evaluation.num_samples,
         "seed": params.runtime.seed if seed is None else seed,
         "scores": scores,
         **evaluator.description(),
     }
+    return result, evaluator.table(scores)
 
 
 def _overrides():

@@ -13,13 +13,14 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
     """An endless distributed data set of shuffled batches; what it holds depends on `seed` and the workers alone.
 
     Each worker sees images of its own, and all workers together see each image once an epoch. Images are cropped at the
-    center to a square, then resized with a bicubic filter that antialiases.
+    center, or with `data.random_crop` at random places, to a square, then resized with a bicubic filter that
+    antialiases; from the bundled photographs squares of `resolution` are cut without resizing.
 
     Args:
         strategy: `tf.distribute.Strategy`.
         data: `schema.DataConfig`.
         resolution: side of the images in pixels.
-        seed: integer, of the order and the flips.
+        seed: integer, of the order, the flips and the places of the squares.
         start_batch: batches to leave out at the start, so that a resumed run sees what it would have seen.
         image_channels: 1 or 3, or None for what the source has.
         num_classes: integer, one more than the largest label, or None where labels do not matter: any folder of images
@@ -100,6 +101,11 @@ def open_source(data, resolution, num_classes=None):
     if data.dataset == "digits":
         images, labels = data_sources.load_digits(data.split, resolution)
         source = data_sources.array_source(images, labels, tuple("0123456789"))
+    elif data.dataset == "photos":
+        if num_classes is not None:
+            raise ValueError("The photographs have no labels: `dataset: photos` is for inpainting.")
+        images = data_sources.load_photos(data.split, resolution)
+        source = data_sources.array_source(images, np.zeros(len(images), np.int32))
     elif data.dataset == "tfds":
         source = tfds_source.open_tfds(data, labelled=num_classes is not None)
     elif data.dataset == "tfrecord":
@@ -164,7 +170,7 @@ def _arrays(dataset):
 
 
 def _describe(data):
-    names = {"digits": "the digits", "tfds": f"{data.name!r} of TFDS"}
+    names = {"digits": "the digits", "photos": "the photographs", "tfds": f"{data.name!r} of TFDS"}
     return f"{names.get(data.dataset, data.path)}, split {data.split!r}"
 
 

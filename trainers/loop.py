@@ -20,9 +20,10 @@ class TrainingLoop:
     """Runs a trainer up to `trainer.train_steps`, from its last checkpoint where there is one.
 
     Args:
-        trainer: an object with `step`, `images_per_step`, `describe()`, `checkpoint_items()` and `train(iterator,
-            num_steps)`.
-        evaluator: an object with `scalars()` for every summary, and `evaluate()` and `pictures()` for a validation.
+        trainer: an object with `step`, `images_per_step`, `phase_ends`, `describe()`, `checkpoint_items()` and
+            `train(iterator, num_steps)`.
+        evaluator: an object with `scalars()` for every summary, and `evaluate()`, `table(scores)`, `pictures()` and
+            `made_of`, what the scores are made of, for a validation.
         make_dataset: function from a number of steps to leave out to the distributed training data.
         params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
@@ -67,7 +68,7 @@ class TrainingLoop:
         config, start = self._params.trainer, self.step
         iterator = iter(self._make_dataset(start))
         writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "train"))
-        progress = Progress(start, config.train_steps, self._trainer.images_per_step)
+        progress = Progress(start, config.train_steps)
         with writer.as_default(), progress:
             networks = self._trainer.describe()
             logging.info("Networks:\n%s", networks)
@@ -77,11 +78,11 @@ class TrainingLoop:
                 tf.summary.text("configuration", text, step=0)
             while self.step < config.train_steps:
                 begin = time.perf_counter()
-                num_steps = self._steps_to_next_event()
+                num_steps, images_per_step = self._steps_to_next_event(), self._trainer.images_per_step
                 losses = self._trainer.train(iterator, tf.constant(num_steps))
                 losses = {name: float(value) for name, value in losses.items()}
                 self._check_finite(losses)
-                progress.advance(num_steps, time.perf_counter() - begin, losses)
+                progress.advance(num_steps, time.perf_counter() - begin, losses, num_steps * images_per_step)
                 self._handle_events(progress, validate)
         writer.close()
 
@@ -100,9 +101,8 @@ class TrainingLoop:
                 tf.summary.image(name, picture[None])
                 write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
         writer.close()
-        made_of = f"{self._params.task.evaluation.num_samples} samples, seed {self._params.runtime.seed}"
         values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        logging.info("Step %d, %s: %s", self.step, made_of, values)
+        logging.info("Step %d, %s: %s", self.step, self._evaluator.made_of, values)
         self._scores = {"step": self.step, **scores}
         return self._scores
 
@@ -112,6 +112,10 @@ class TrainingLoop:
             self.evaluate()
         return self._scores
 
+    def table(self, scores):
+        """Scores as lines of text."""
+        return self._evaluator.table(scores)
+
     def _intervals(self):
         config = self._params.trainer
         return config.summary_interval, config.checkpoint_interval, config.validation_interval
@@ -119,6 +123,7 @@ class TrainingLoop:
     def _steps_to_next_event(self):
         config, step = self._params.trainer, self.step
         to_events = [interval - step % interval for interval in self._intervals()]
+        to_events += [end - step for end in self._trainer.phase_ends if end > step]
         return min(config.steps_per_loop, config.train_steps - step, *to_events)
 
     def _handle_events(self, progress, validate):
@@ -147,13 +152,12 @@ class Progress:
     Args:
         start: steps taken before.
         total: steps at the end.
-        images_per_step: images of a step over all replicas.
     """
 
-    def __init__(self, start, total, images_per_step):
-        self._step, self._total, self._images_per_step = start, total, images_per_step
-        self._seconds = self._steps = 0
-        self._losses = {}
+    def __init__(self, start, total):
+        self._step, self._total = start, total
+        self._seconds = self._images = self._steps = 0
+        self._losses, self._counts = {}, {}
         self._terminal = sys.stderr.isatty()
         # tqdm itself shows nothing on a terminal that does not know its size.
         size = shutil.get_terminal_size()
@@ -172,29 +176,33 @@ class Progress:
     def __exit__(self, *unused):
         self._bar.close()
 
-    def advance(self, num_steps, seconds, losses):
-        """Counts steps that took `seconds`, with their mean losses."""
+    def advance(self, num_steps, seconds, losses, num_images):
+        """Counts steps that took `seconds` and `num_images` over all replicas, with their mean losses."""
         self._step += num_steps
         self._steps += num_steps
         self._seconds += seconds
+        self._images += num_images
         for name, value in losses.items():
             self._losses[name] = self._losses.get(name, 0.0) + value * num_steps
-        shown = {"img/s": f"{num_steps * self._images_per_step / seconds:.0f}"}
+            self._counts[name] = self._counts.get(name, 0) + num_steps
+        shown = {"img/s": f"{num_images / seconds:.0f}"}
         shown.update({_short(name): f"{value:.2f}" for name, value in losses.items() if name.endswith("_loss")})
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(num_steps)
 
     def report(self):
         """Ends a period: returns its mean losses and images/s as summaries; logs them where there is no terminal."""
-        scalars = {f"losses/{name}": value / self._steps for name, value in self._losses.items()}
-        scalars["images_per_second"] = self._steps * self._images_per_step / self._seconds
+        # A phase may end within a period: each loss is the mean over the steps that have it.
+        means = {name: value / self._counts[name] for name, value in self._losses.items()}
+        scalars = {f"losses/{name}": value for name, value in means.items()}
+        scalars["images_per_second"] = self._images / self._seconds
         if not self._terminal:
             left = datetime.timedelta(seconds=round((self._total - self._step) * self._seconds / self._steps))
-            losses = ", ".join(f"{_short(name)} {value / self._steps:.3f}" for name, value in self._losses.items())
+            losses = ", ".join(f"{_short(name)} {value:.3f}" for name, value in means.items())
             speed = scalars["images_per_second"]
             logging.info("step %d/%d, %.0f images/s, ETA %s, %s", self._step, self._total, speed, left, losses)
-        self._seconds = self._steps = 0
-        self._losses = {}
+        self._seconds = self._images = self._steps = 0
+        self._losses, self._counts = {}, {}
         return scalars
 
 

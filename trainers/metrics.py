@@ -11,6 +11,7 @@ from trainers import input_pipelines, real_statistics, scores, summaries
 from trainers.classifier_features import ClassifierFeatures
 from trainers.inception_features import InceptionFeatures
 from trainers.pictures import image_grid, layout_grid, to_uint8
+from trainers.score_names import table
 
 _FIXED_INPUTS = 50  # images on which the attentive layers are watched
 _SAMPLES_PER_CLASS = 10
@@ -72,6 +73,15 @@ class GanEvaluator:
                 "generator": summaries.AttentionProbe(generator, self._latents(_FIXED_INPUTS)),
                 "discriminator": summaries.AttentionProbe(discriminator, [batch["image"], batch["label"]]),
             }
+
+    @property
+    def made_of(self):
+        """What the scores are made of, for logs."""
+        return f"{self._task.evaluation.num_samples} samples, seed {self._seed}"
+
+    def table(self, scores):
+        """The scores of `evaluate` as lines of text."""
+        return table(scores, self._task.evaluation.num_samples, self._seed)
 
     def scalars(self):
         """Statistics of every attentive layer on fixed latents and fixed test images, floats by name."""

@@ -36,14 +36,27 @@ def layout_grid(images, layouts):
     Returns:
         uint8 `(grid height, grid width, 3)`.
     """
-    images, layouts = to_uint8(images), np.asarray(layouts)
-    entities = layouts.shape[-1]
-    scale = images.shape[1] // layouts.shape[1]
+    images = to_uint8(images)
+    tiles = np.concatenate([images[:, None], layout_tiles(layouts, images.shape[1])], axis=1)
+    return image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=tiles.shape[1])
+
+
+def layout_tiles(layouts, height):
+    """The winning entity of every position in colours, and a heat map for each entity.
+
+    Args:
+        layouts: float `(images, layout height, layout width, entities)`.
+        height: integer, of the tiles; a multiple of the layouts'.
+
+    Returns:
+        uint8 `(images, 1 + entities, height, width, 3)`.
+    """
+    layouts = np.asarray(layouts)
+    entities, scale = layouts.shape[-1], height // layouts.shape[1]
     layouts = layouts.repeat(scale, axis=1).repeat(scale, axis=2)
     palette = np.array([colorsys.hsv_to_rgb(i / entities, 0.75, 0.95) for i in range(entities)])
     winners = (palette[layouts.argmax(axis=-1)] * 255).astype(np.uint8)
-    tiles = np.stack([images, winners, *(_heat(layouts[..., i]) for i in range(entities))], axis=1)
-    return image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=entities + 2)
+    return np.stack([winners, *(_heat(layouts[..., i]) for i in range(entities))], axis=1)
 
 
 def to_uint8(images):

@@ -1,5 +1,6 @@
 """The folder of a run: made once, and never taken over by a run of something else."""
 
+import dataclasses
 import os
 
 from trainers import configs
@@ -55,9 +56,12 @@ def prepare(model_dir, params):
 
 def _check_same_run(path, params):
     old = configs.load_params(path)
-    differences = []
-    for name in ("model", "losses", "train_data", "augmentation"):
-        differences += configs.nested_differences(getattr(old.task, name), getattr(params.task, name), f"task.{name}")
+    differences = configs.nested_differences(old.application, params.application, "application")
+    for field in () if differences else dataclasses.fields(params.task):
+        name = field.name
+        if name not in ("validation_data", "evaluation"):
+            pair = getattr(old.task, name), getattr(params.task, name)
+            differences += configs.nested_differences(*pair, f"task.{name}")
     if differences:
         raise RunDirectoryError(
             f"{path} belongs to another run. It differs in {'; '.join(differences)}. Name a new --model_dir."

@@ -2,6 +2,8 @@
 
 from keras_an.layers.attentive_normalization import AttentiveNormalization
 from keras_an.layers.conditional_batch_normalization import ConditionalBatchNormalization
+from keras_an.layers.known_pixels import KnownPixels
+from keras_an.layers.masked_mean import MaskedMean
 from keras_an.layers.nearest_upsampling import NearestUpsampling
 from keras_an.layers.self_attention import SelfAttention
 from keras_an.layers.spectral_normalization import SpectralNormalization
@@ -9,6 +11,8 @@ from keras_an.layers.spectral_normalization import SpectralNormalization
 __all__ = [
     "AttentiveNormalization",
     "ConditionalBatchNormalization",
+    "KnownPixels",
+    "MaskedMean",
     "NearestUpsampling",
     "SelfAttention",
     "SpectralNormalization",

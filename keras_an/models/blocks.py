@@ -1,6 +1,7 @@
 """Pieces that the residual generator and the projection discriminator share."""
 
 from keras_an.backend import keras
+from keras_an.checks import check_one_of
 from keras_an.layers import AttentiveNormalization, SelfAttention, SpectralNormalization
 
 ATTENTION_KINDS = ("none", "self_attention", "attentive_normalization")
@@ -25,12 +26,19 @@ def attend(features, kind, name, spectral_normalization, attentive_options):
         name: name of the layer.
         spectral_normalization: whether the projections of self-attention are spectrally normalised.
         attentive_options: arguments of `AttentiveNormalization`.
+
+    Returns:
+        The features, and the layout of `AttentiveNormalization`, or None.
+
+    Raises:
+        ValueError: where `kind` is none of `ATTENTION_KINDS`.
     """
+    check_one_of("attention", kind, ATTENTION_KINDS)
     if kind == "self_attention":
-        return normalized(SelfAttention(name=name), spectral_normalization)(features)
+        return normalized(SelfAttention(name=name), spectral_normalization)(features), None
     if kind == "attentive_normalization":
-        features, _ = AttentiveNormalization(**attentive_options, name=name)(features, return_layout=True)
-    return features
+        return AttentiveNormalization(**attentive_options, name=name)(features, return_layout=True)
+    return features, None
 
 
 def num_resampling_blocks(resolution, attention, attention_blocks):
@@ -43,8 +51,7 @@ def num_resampling_blocks(resolution, attention, attention_blocks):
     num_blocks = (resolution // 4).bit_length() - 1
     if num_blocks < 1 or resolution != 4 << num_blocks:
         raise ValueError(f"`resolution` must be 8, 16, 32, 64, 128, ... Received: resolution={resolution}")
-    if attention not in ATTENTION_KINDS:
-        raise ValueError(f"`attention` must be one of {ATTENTION_KINDS}. Received: attention={attention!r}")
+    check_one_of("attention", attention, ATTENTION_KINDS)
     if attention != "none" and any(not 1 <= block <= num_blocks for block in attention_blocks):
         raise ValueError(
             f"`attention_blocks` must name blocks from 1 to {num_blocks} at resolution {resolution}. "

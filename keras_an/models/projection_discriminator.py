@@ -57,7 +57,7 @@ def projection_discriminator(
         x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
         if block in attention_blocks:
             options = {"num_entities": num_entities, **(attentive_options or {})}
-            x = attend(x, attention, f"{name}_attention", spectral_normalization, options)
+            x, _ = attend(x, attention, f"{name}_attention", spectral_normalization, options)
         x = keras.layers.ReLU(name=f"{name}_relu2")(x)
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.AveragePooling2D(2, name=f"{name}_down")(x)

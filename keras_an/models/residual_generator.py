@@ -67,7 +67,7 @@ def residual_generator(
         x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
         if block in attention_blocks:
             options = {"num_entities": num_entities, **(attentive_options or {})}
-            x = attend(x, attention, f"{name}_attention", spectral_normalization, options)
+            x, _ = attend(x, attention, f"{name}_attention", spectral_normalization, options)
         x = keras.layers.ReLU(name=f"{name}_relu2")(norm(f"{name}_norm2")([x, label]))
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])

@@ -154,6 +154,93 @@ def gan_folder():
     )
 
 
+def inpainting_photos64():
+    """Inpainting with AN on 64 x 64 crops of the photographs that scikit-image and scikit-learn bring; the demo.
+
+    Command: python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval
+        --model_dir=runs/inpainting
+    Cost: see the README.
+    Result: see the README.
+    """
+    critic_rate = schema.OptimizerConfig(learning_rate=2e-4, beta_1=0.5, beta_2=0.9)
+    return schema.InpaintingConfig(
+        task=schema.InpaintingTaskConfig(
+            model=schema.InpaintingModelConfig(
+                resolution=64,
+                generator=schema.InpaintingGeneratorConfig(base_channels=16, num_entities=8),
+                critic=schema.CriticConfig(base_channels=16, attention="none"),
+            ),
+            masks=schema.MaskConfig(
+                kinds=["rectangle", "strokes"],
+                size=32,
+                max_shrink=16,
+                num_strokes=3,
+                max_vertices=6,
+                max_length=24.0,
+                min_width=4.0,
+                max_width=10.0,
+            ),
+            train_data=schema.DataConfig(dataset="photos", global_batch_size=16, random_crop=True, random_flip=True),
+            validation_data=schema.DataConfig(dataset="photos", split="test", global_batch_size=32),
+        ),
+        trainer=schema.TrainerConfig(
+            train_steps=700,
+            steps_per_loop=20,
+            checkpoint_interval=100,
+            summary_interval=50,
+            validation_interval=350,
+            max_to_keep=2,
+            discriminator_steps=5,
+            generator_optimizer=schema.OptimizerConfig(learning_rate=1e-3, beta_1=0.5, beta_2=0.9),
+            discriminator_optimizer=critic_rate,
+            ema_decay=0.98,
+            pretrain_steps=650,
+        ),
+        runtime=schema.RuntimeConfig(distribution_strategy="one_device", seed=1),
+    )
+
+
+def inpainting_folder256():
+    """Inpainting with AN on any folder of photographs at 256 x 256, in the settings of Paris StreetView.
+
+    Command: python -m trainers.train_inpainting --experiment=inpainting_folder256 --mode=train_and_eval
+        --model_dir=runs/paris --params_override=task.train_data.path=DIR,task.validation_data.path=DIR
+    DIR holds `train` and `test`, folders of images. Free-form holes: task.masks.kinds=[strokes].
+    Cost: not measured on a GPU.
+    Result: not run to its end. Its first steps run in the tests.
+    """
+    return _inpainting256({"dataset": "folder", "path": "data"}, "test")
+
+
+def inpainting_tfds256():
+    """`inpainting_folder256` on a data set of TensorFlow Datasets, by default Places365.
+
+    Command: python -m trainers.train_inpainting --experiment=inpainting_tfds256 --mode=train_and_eval --model_dir=DIR
+        --params_override=task.train_data.name=NAME,task.validation_data.name=NAME
+    Cost: not measured; Places365 is 29 GB.
+    Result: not run to its end. Its first steps run in the tests, on data of the same form.
+    """
+    return _inpainting256({"dataset": "tfds", "name": "places365_small"}, "validation")
+
+
+def _inpainting256(data, validation_split):
+    rate = {"learning_rate": 1e-4, "beta_1": 0.5, "beta_2": 0.9}
+    return schema.InpaintingConfig(
+        task=schema.InpaintingTaskConfig(
+            train_data=schema.DataConfig(global_batch_size=16, random_crop=True, random_flip=True, **data),
+            validation_data=schema.DataConfig(split=validation_split, global_batch_size=16, **data),
+        ),
+        trainer=schema.TrainerConfig(
+            train_steps=200_000,
+            steps_per_loop=50,
+            discriminator_steps=5,
+            generator_optimizer=schema.OptimizerConfig(**rate),
+            discriminator_optimizer=schema.OptimizerConfig(**rate),
+            pretrain_steps=40_000,
+        ),
+    )
+
+
 EXPERIMENTS = {
     experiment.__name__: experiment
     for experiment in (
@@ -163,5 +250,8 @@ EXPERIMENTS = {
         gan_imagenet128_sagan,
         gan_imagenet128_sngan,
         gan_folder,
+        inpainting_photos64,
+        inpainting_folder256,
+        inpainting_tfds256,
     )
 }

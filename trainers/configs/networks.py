@@ -22,6 +22,36 @@ def build_networks(params):
     return generator, models.projection_discriminator(**_arguments(params, model.discriminator))
 
 
+def build_inpainting_generator(params):
+    """The generator that `params`, a `schema.InpaintingConfig`, describes."""
+    model = params.task.model
+    arguments = dataclasses.asdict(model.generator)
+    stddev = arguments.pop("entity_stddev")
+    options = _attentive_options(params, stddev)
+    return models.inpainting_generator(image_channels=model.image_channels, attentive_options=options, **arguments)
+
+
+def build_critics(params):
+    """The critics that `params`, a `schema.InpaintingConfig`, describes.
+
+    Args:
+        params: `schema.InpaintingConfig`.
+
+    Returns:
+        `keras.Model` by name: `global`, and `local` where all holes are rectangles, else `patch`.
+    """
+    model = params.task.model
+    arguments = {
+        "image_channels": model.image_channels,
+        "attentive_options": _attentive_options(params, None),
+        **dataclasses.asdict(model.critic),
+    }
+    critics = {"global": models.global_critic(model.resolution, **arguments)}
+    if params.task.masks.kinds == ["rectangle"]:
+        return {**critics, "local": models.local_critic(params.task.masks.size, **arguments)}
+    return {**critics, "patch": models.patch_critic(**arguments)}
+
+
 class CheckpointError(ValueError):
     """There is no such checkpoint, or it holds other networks."""
 
@@ -53,7 +83,7 @@ def restore_generator(params, checkpoint, use_ema=True):
     Raises:
         CheckpointError: where the checkpoint's weights are not those of the configuration.
     """
-    generator, _ = build_networks(params)
+    generator = build_inpainting_generator(params) if params.application == "inpainting" else build_networks(params)[0]
     name = "ema_generator" if use_ema else "generator"
     try:
         status = tf.train.Checkpoint(**{name: generator}).restore(checkpoint)
@@ -66,10 +96,7 @@ def restore_generator(params, checkpoint, use_ema=True):
 def _arguments(params, network):
     """What both networks take, from the groups that they share and their own."""
     model, arguments = params.task.model, dataclasses.asdict(network)
-    options = {"orthogonal_weight": params.task.losses.orthogonal_weight, "seed": params.runtime.seed}
-    stddev = arguments.pop("entity_stddev")
-    if stddev is not None:
-        options["entity_initializer"] = keras.initializers.RandomNormal(stddev=stddev, seed=params.runtime.seed)
+    options = _attentive_options(params, arguments.pop("entity_stddev"))
     return {
         "resolution": model.resolution,
         "num_classes": model.num_classes,
@@ -78,3 +105,10 @@ def _arguments(params, network):
         "attentive_options": options,
         **arguments,
     }
+
+
+def _attentive_options(params, entity_stddev):
+    options = {"orthogonal_weight": params.task.losses.orthogonal_weight, "seed": params.runtime.seed}
+    if entity_stddev is not None:
+        options["entity_initializer"] = keras.initializers.RandomNormal(stddev=entity_stddev, seed=params.runtime.seed)
+    return options

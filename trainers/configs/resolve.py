@@ -29,7 +29,7 @@ def resolve(experiment, config_files=(), params_override=""):
         params_override: `"a.b=1,c.d=x"`, over all files.
 
     Returns:
-        `schema.ExperimentConfig`, checked.
+        `schema.ExperimentConfig` or `schema.InpaintingConfig`, checked.
 
     Raises:
         ConfigError: for an unknown experiment or key, a value of another type or out of range, an unreadable file.
@@ -60,7 +60,11 @@ def load_params(path, overrides=()):
     Raises:
         ConfigError: where the file is missing, or is no configuration of this version, or an override does not fit.
     """
-    params = _merge(OmegaConf.structured(schema.ExperimentConfig()), lambda: _read_yaml(path), f"file {path}")
+    content = _read_yaml(path)
+    # Runs of before there was more than one application do not name it.
+    application = content.get("application", "gan")
+    _check_choice("application", application, tuple(schema.APPLICATIONS))
+    params = _merge(OmegaConf.structured(schema.APPLICATIONS[application]()), lambda: content, f"file {path}")
     for pair in overrides:
         params = _merge(params, lambda pair=pair: _from_pair(pair), pair)
     return _checked(OmegaConf.to_object(params))
@@ -111,22 +115,23 @@ def _read_yaml(path):
 
 
 def _merge(params, read, source):
+    config = OmegaConf.get_type(params)()
     try:
         content = read()
-        _check_groups(content, source)
+        _check_groups(config, content, source)
         return OmegaConf.merge(params, content)
     except ConfigKeyError as error:
-        valid = _keys(schema.ExperimentConfig())
+        valid = _keys(config)
         raise ConfigError(f"Unknown key `{error.full_key}` in {source}.{_nearest(error.full_key, valid)}") from error
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         key = getattr(error, "full_key", None)
-        wanted = f"`{key}` must be {_type_name(key)}. " if key else ""
+        wanted = f"`{key}` must be {_type_name(config, key)}. " if key else ""
         raise ConfigError(f"{wanted}{str(error).splitlines()[0]} (in {source})") from error
 
 
-def _check_groups(content, source):
+def _check_groups(config, content, source):
     """OmegaConf does not name the key where a group is given a value of its own."""
-    for key, kind in _keys(schema.ExperimentConfig()).items():
+    for key, kind in _keys(config).items():
         value = OmegaConf.select(content, key) if dataclasses.is_dataclass(kind) else None
         if value is not None and not OmegaConf.is_dict(value):
             raise ConfigError(f"`{key}` must be a group of keys. Received: {value!r} (in {source})")
@@ -142,8 +147,8 @@ def _keys(config, prefix=""):
     return keys
 
 
-def _type_name(key):
-    kind = _keys(schema.ExperimentConfig()).get(re.sub(r"\[.*", "", key))
+def _type_name(config, key):
+    kind = _keys(config).get(re.sub(r"\[.*", "", key))
     if kind is None:
         return "another type"
     return f"of type {getattr(kind, '__name__', str(kind)) if isinstance(kind, type) else str(kind)}"
@@ -156,41 +161,82 @@ def _nearest(name, valid):
 
 def _checked(params):
     task, trainer, runtime = params.task, params.trainer, params.runtime
-    choices = {
-        "runtime.distribution_strategy": (runtime.distribution_strategy, ("off", "one_device", "mirrored")),
-        "runtime.mixed_precision_dtype": (runtime.mixed_precision_dtype, ("float32", "bfloat16")),
-        "task.model.fake_labels": (task.model.fake_labels, ("balanced", "natural")),
-    }
-    for key, (value, valid) in choices.items():
-        _check_choice(key, value, valid)
-    for name in task.augmentation:
-        _check_choice("task.augmentation", name, ("color", "translation", "cutout"))
-    at_least_one = {
-        "trainer.train_steps": trainer.train_steps,
-        "trainer.steps_per_loop": trainer.steps_per_loop,
-        "trainer.checkpoint_interval": trainer.checkpoint_interval,
-        "trainer.summary_interval": trainer.summary_interval,
-        "trainer.validation_interval": trainer.validation_interval,
-        "trainer.max_to_keep": trainer.max_to_keep,
-        "trainer.discriminator_steps": trainer.discriminator_steps,
-        "trainer.gradient_accumulation_steps": trainer.gradient_accumulation_steps,
-        "task.evaluation.classifier_epochs": task.evaluation.classifier_epochs,
-        "task.model.num_classes": task.model.num_classes,
-        "task.model.latent_dim": task.model.latent_dim,
-    }
-    for key, value in at_least_one.items():
-        if value < 1:
-            raise ConfigError(f"`{key}` must be at least 1. Received: {value}")
+    _check_choice("application", params.application, (type(params).application,))
+    _check_choice("runtime.distribution_strategy", runtime.distribution_strategy, ("off", "one_device", "mirrored"))
+    _check_choice("runtime.mixed_precision_dtype", runtime.mixed_precision_dtype, ("float32", "bfloat16"))
+    for key in (
+        "train_steps",
+        "steps_per_loop",
+        "checkpoint_interval",
+        "summary_interval",
+        "validation_interval",
+        "max_to_keep",
+        "discriminator_steps",
+        "gradient_accumulation_steps",
+    ):
+        _check_at_least(1, f"trainer.{key}", getattr(trainer, key))
     if not 0 <= trainer.ema_decay < 1:
         raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
-    if trainer.ema_start_step < 0:
-        raise ConfigError(f"`trainer.ema_start_step` must not be negative. Received: {trainer.ema_start_step}")
-    if runtime.num_gpus < 0:
-        raise ConfigError(f"`runtime.num_gpus` must not be negative. Received: {runtime.num_gpus}")
-    _check_num_samples(task.evaluation, task.model.num_classes)
+    _check_at_least(0, "trainer.ema_start_step", trainer.ema_start_step)
+    _check_at_least(0, "trainer.pretrain_steps", trainer.pretrain_steps)
+    _check_at_least(0, "runtime.num_gpus", runtime.num_gpus)
     _check_data("task.train_data", task.train_data)
     _check_data("task.validation_data", task.validation_data)
+    (_check_gan if params.application == "gan" else _check_inpainting)(params)
     return params
+
+
+def _check_gan(params):
+    task = params.task
+    _check_choice("task.model.fake_labels", task.model.fake_labels, ("balanced", "natural"))
+    for name in task.augmentation:
+        _check_choice("task.augmentation", name, ("color", "translation", "cutout"))
+    _check_at_least(1, "task.evaluation.classifier_epochs", task.evaluation.classifier_epochs)
+    _check_at_least(1, "task.model.num_classes", task.model.num_classes)
+    _check_at_least(1, "task.model.latent_dim", task.model.latent_dim)
+    _check_num_samples(task.evaluation, task.model.num_classes)
+    if params.trainer.pretrain_steps:
+        raise ConfigError(f"`trainer.pretrain_steps` is of inpainting alone. Received: {params.trainer.pretrain_steps}")
+
+
+def _check_inpainting(params):
+    task, masks, resolution = params.task, params.task.masks, params.task.model.resolution
+    if resolution < 16 or resolution % 4:
+        raise ConfigError(f"`task.model.resolution` must be a multiple of 4, at least 16. Received: {resolution}")
+    _check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
+    for key, kinds in (("task.masks.kinds", masks.kinds), ("task.evaluation.masks", task.evaluation.masks)):
+        if not kinds:
+            raise ConfigError(f"`{key}` must not be empty.")
+        for kind in kinds:
+            _check_choice(key, kind, ("rectangle", "center", "strokes", "folder"))
+        if "folder" in kinds and not masks.path:
+            raise ConfigError(f"`task.masks.path` must not be empty where `{key}` has 'folder'.")
+    if not 1 <= masks.size < resolution:
+        raise ConfigError(
+            f"`task.masks.size` must be at least 1 and below `task.model.resolution`, {resolution}. "
+            f"Received: {masks.size}"
+        )
+    if not 0 <= masks.max_shrink < masks.size:
+        raise ConfigError(
+            f"`task.masks.max_shrink` must be in [0, `task.masks.size`), which is {masks.size}. "
+            f"Received: {masks.max_shrink}"
+        )
+    _check_at_least(1, "task.masks.num_strokes", masks.num_strokes)
+    _check_at_least(1, "task.masks.max_vertices", masks.max_vertices)
+    if not 0 < masks.min_width <= masks.max_width:
+        raise ConfigError(
+            "`task.masks.min_width` must be positive and at most `task.masks.max_width`. "
+            f"Received: {masks.min_width} and {masks.max_width}"
+        )
+    if not 0 < task.losses.discount <= 1:
+        raise ConfigError(f"`task.losses.discount` must be in (0, 1]. Received: {task.losses.discount}")
+    _check_at_least(1, "task.evaluation.num_images", task.evaluation.num_images)
+
+
+def _check_at_least(least, key, value):
+    if value < least:
+        rule = "must not be negative" if least == 0 else f"must be at least {least}"
+        raise ConfigError(f"`{key}` {rule}. Received: {value}")
 
 
 def _check_choice(key, value, valid):
@@ -210,13 +256,14 @@ def _check_num_samples(evaluation, num_classes):
 
 
 def _check_data(group, data):
-    _check_choice(f"{group}.dataset", data.dataset, ("digits", "tfds", "folder", "tfrecord"))
-    if data.dataset == "digits":
+    _check_choice(f"{group}.dataset", data.dataset, ("digits", "photos", "tfds", "folder", "tfrecord"))
+    if data.dataset in ("digits", "photos"):
         _check_choice(f"{group}.split", data.split, ("train", "test"))
     where = {"tfds": "name", "folder": "path", "tfrecord": "path"}.get(data.dataset)
     for key in (where, "split") if where else ():
         if not getattr(data, key):
             raise ConfigError(f"`{group}.{key}` must not be empty where `{group}.dataset` is {data.dataset!r}.")
     for key in ("global_batch_size", "shuffle_buffer_size"):
-        if getattr(data, key) < 1:
-            raise ConfigError(f"`{group}.{key}` must be at least 1. Received: {getattr(data, key)}")
+        _check_at_least(1, f"{group}.{key}", getattr(data, key))
+    if data.cache and data.random_crop and data.dataset != "photos":
+        raise ConfigError(f"`{group}.cache` keeps squares that are cut already: it excludes `{group}.random_crop`.")

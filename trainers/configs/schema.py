@@ -54,14 +54,16 @@ class LossesConfig:
 class DataConfig:
     """Images with labels.
 
-    dataset: "digits"; "tfds", the set `name` of TensorFlow Datasets, in the folder `path` or TFDS's own; "folder", a
-    folder for each class in `path`/`split`; "tfrecord", files `path`/`split`-... of `image/encoded` and
+    dataset: "digits"; "photos", photographs of scikit-image and scikit-learn, without labels; "tfds", the set `name` of
+    TensorFlow Datasets, in the folder `path` or TFDS's own; "folder", a folder for each class in `path`/`split`, or any
+    images below it where labels do not matter; "tfrecord", files `path`/`split`-... of `image/encoded` and
     `image/class/label`. split: its name, or a part as in "train[:80%]" of TFDS; "." is the folder `path` itself.
     global_batch_size: images of a step over all replicas. label_offset: added to the labels of TFRecords, -1 where they
-    start at 1. random_flip: whether half of the images of training are mirrored. skip_corrupt: whether to log and leave
-    out images that cannot be decoded, labels out of range and empty classes, which are errors otherwise. cache: whether
-    every worker keeps all images, decoded and resized, in memory. shuffle_buffer_size: encoded images among which TFDS
-    and TFRecords are shuffled where `cache` is off; the others shuffle all.
+    start at 1. random_flip: whether half of the images of training are mirrored. random_crop: whether the squares of
+    training are cut out at random places: of an encoded image along its longer side. skip_corrupt: whether to log and
+    leave out images that cannot be decoded, labels out of range and empty classes, which are errors otherwise. cache:
+    whether every worker keeps all images, decoded and resized, in memory. shuffle_buffer_size: encoded images among
+    which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
     """
 
     dataset: str = "digits"
@@ -71,6 +73,7 @@ class DataConfig:
     global_batch_size: int = 64
     label_offset: int = 0
     random_flip: bool = False
+    random_crop: bool = False
     skip_corrupt: bool = False
     cache: bool = False
     shuffle_buffer_size: int = 8192
@@ -110,6 +113,112 @@ class TaskConfig:
 
 
 @dataclasses.dataclass
+class InpaintingGeneratorConfig:
+    """The two-stage generator.
+
+    attention: "none", "self_attention" or "attentive_normalization" in the second stage. num_entities, entity_stddev:
+    as in `NetworkConfig`. statistics and align_corners: "released" and true are the released code's, for its weights.
+    """
+
+    base_channels: int = 32
+    attention: str = "attentive_normalization"
+    num_entities: int = 16
+    entity_stddev: Optional[float] = None
+    statistics: str = "weighted"
+    align_corners: bool = False
+
+
+@dataclasses.dataclass
+class CriticConfig:
+    """The critics: of the whole image, and of the rectangle or the patches that the hole touches."""
+
+    base_channels: int = 64
+    attention: str = "self_attention"
+    num_entities: int = 16
+
+
+@dataclasses.dataclass
+class InpaintingModelConfig:
+    """Generator and critics. resolution: side of the squares of training in pixels, a multiple of 4."""
+
+    resolution: int = 256
+    image_channels: int = 3
+    generator: InpaintingGeneratorConfig = _field(InpaintingGeneratorConfig)
+    critic: CriticConfig = _field(CriticConfig)
+
+
+@dataclasses.dataclass
+class MaskConfig:
+    """Holes, 1 = missing; lengths are in pixels.
+
+    kinds: each image takes one of these at random: "rectangle", a square of side `size` at a random place, of which
+    each pair of opposite sides moves in by up to `max_shrink` / 2; "center", that square in the middle; "strokes",
+    `num_strokes` broken lines of up to `max_vertices` pieces, each up to `max_length` long, `min_width` to `max_width`
+    wide and turned by up to `max_angle` degrees; "folder", images in `path`, where more than half is missing.
+    """
+
+    kinds: list[str] = dataclasses.field(default_factory=lambda: ["rectangle"])
+    size: int = 128
+    max_shrink: int = 32
+    num_strokes: int = 8
+    max_vertices: int = 16
+    max_length: float = 80.0
+    min_width: float = 10.0
+    max_width: float = 20.0
+    max_angle: float = 360.0
+    path: str = ""
+
+
+@dataclasses.dataclass
+class InpaintingLossesConfig:
+    """Weights of the terms, by default the released code's.
+
+    hole, known: L1 in the hole and outside; coarse, fine: of the two stages, in both. discount: of the hole's pixels
+    for each step away from what is known; 1 counts all alike. adversarial: of the generator's Wasserstein term.
+    gradient_penalty: of the critics'. orthogonal: lambda_o of Attentive Normalization. id_mrf: of the ID-MRF term on
+    VGG-19 features, which needs `vgg_weights`, the file of `keras.applications.VGG19` without its top.
+    """
+
+    hole: float = 1.4
+    known: float = 1.2
+    coarse: float = 1.2
+    fine: float = 1.2
+    discount: float = 0.9
+    adversarial: float = 1e-3
+    gradient_penalty: float = 10.0
+    orthogonal_weight: float = 2e-4
+    id_mrf: float = 0.05
+    vgg_weights: str = ""
+
+
+@dataclasses.dataclass
+class InpaintingEvaluationConfig:
+    """How completed images are scored against those of `validation_data`, with masks that stay the same.
+
+    masks: kinds, each scored on its own. num_images: the first of the data. biharmonic: whether scikit-image's
+    biharmonic fill, which takes a second or so for each image, is scored beside. inception_path: of TF-GAN's
+    Inception, for FID; empty, there is none.
+    """
+
+    masks: list[str] = dataclasses.field(default_factory=lambda: ["center", "strokes"])
+    num_images: int = 64
+    biharmonic: bool = True
+    inception_path: str = ""
+
+
+@dataclasses.dataclass
+class InpaintingTaskConfig:
+    """What is learned from what."""
+
+    model: InpaintingModelConfig = _field(InpaintingModelConfig)
+    losses: InpaintingLossesConfig = _field(InpaintingLossesConfig)
+    masks: MaskConfig = _field(MaskConfig)
+    train_data: DataConfig = _field(DataConfig, dataset="photos", random_crop=True)
+    validation_data: DataConfig = _field(DataConfig, dataset="photos", split="test")
+    evaluation: InpaintingEvaluationConfig = _field(InpaintingEvaluationConfig)
+
+
+@dataclasses.dataclass
 class OptimizerConfig:
     """Adam, as SAGAN sets it."""
 
@@ -126,7 +235,8 @@ class TrainerConfig:
     steps_per_loop: steps in one call of the compiled loop. max_to_keep: checkpoints kept. discriminator_steps: updates
     of the discriminator before each of the generator. gradient_accumulation_steps: batches whose gradients are averaged
     in one update of either network. ema_decay: of the generator's weights that evaluation uses; 0 keeps no average.
-    ema_start_step: the average is the generator itself before this step.
+    ema_start_step: the average is the generator itself before this step. pretrain_steps: of inpainting, the first steps
+    train the generator by reconstruction alone.
     """
 
     train_steps: int = 1_000_000
@@ -141,6 +251,7 @@ class TrainerConfig:
     discriminator_optimizer: OptimizerConfig = _field(OptimizerConfig, learning_rate=4e-4)
     ema_decay: float = 0.999
     ema_start_step: int = 0
+    pretrain_steps: int = 0
 
 
 @dataclasses.dataclass
@@ -162,8 +273,22 @@ class RuntimeConfig:
 
 @dataclasses.dataclass
 class ExperimentConfig:
-    """The whole configuration of a run; `params.yaml` holds it."""
+    """The whole configuration of a run of the class-conditional GAN; `params.yaml` holds it."""
 
+    application: str = "gan"
     task: TaskConfig = _field(TaskConfig)
     trainer: TrainerConfig = _field(TrainerConfig)
     runtime: RuntimeConfig = _field(RuntimeConfig)
+
+
+@dataclasses.dataclass
+class InpaintingConfig:
+    """The whole configuration of an inpainting run; `params.yaml` holds it."""
+
+    application: str = "inpainting"
+    task: InpaintingTaskConfig = _field(InpaintingTaskConfig)
+    trainer: TrainerConfig = _field(TrainerConfig)
+    runtime: RuntimeConfig = _field(RuntimeConfig)
+
+
+APPLICATIONS = {"gan": ExperimentConfig, "inpainting": InpaintingConfig}

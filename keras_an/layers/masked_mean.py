@@ -1,0 +1,43 @@
+"""The mean of a map over the positions that a mask names."""
+
+from keras_an.backend import keras, ops, register_serializable
+
+
+@register_serializable(package="keras_an")
+class MaskedMean(keras.layers.Layer):
+    """`sum(x * mask) / sum(mask)` over positions, in float32; 0 where the mask is empty.
+
+    Args:
+        dtype: of the inputs' cast; float32 under any global policy unless told otherwise.
+        **kwargs: `name` and the other arguments of a Keras layer.
+
+    Call arguments:
+        inputs: `[x, mask]`; mask at least 0.
+
+    Input shape:
+        `(batch, height, width, channels)` and `(batch, height, width, 1)`
+
+    Output shape:
+        `(batch, channels)`, float32.
+
+    Raises:
+        ValueError: where an input is not of rank 4.
+    """
+
+    def __init__(self, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+
+    def build(self, input_shape):
+        if [len(shape) for shape in input_shape] != [4, 4]:
+            raise ValueError(
+                "`MaskedMean` takes a map (batch, height, width, channels) and a mask (batch, height, width, 1). "
+                f"Received: shapes {', '.join(str(tuple(shape)) for shape in input_shape)}"
+            )
+        self.built = True
+
+    def call(self, inputs):
+        x, mask = (ops.cast(part, "float32") for part in inputs)
+        return ops.sum(x * mask, axis=(1, 2)) / ops.maximum(ops.sum(mask, axis=(1, 2)), 1e-6)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0][0], input_shape[0][-1])

@@ -1,0 +1,84 @@
+"""Losses between a picture and its reconstruction. Each takes any float dtype and returns float32."""
+
+from keras_an.backend import ops
+
+
+def l1_loss(target, prediction, weights):
+    """`sum(weights * |target - prediction|) / (channels * sum(weights > 0))`: the mean over the pixels that count.
+
+    Args:
+        target: `(batch, height, width, channels)`.
+        prediction: `(batch, height, width, channels)`.
+        weights: `(batch, height, width, 1)`, at least 0: the mask for the hole, times a `spatial_discount` or not, or
+            `1 - mask` for what is known.
+
+    Returns:
+        float32 scalar; 0 where no pixel counts.
+
+    References:
+        Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.2.
+    """
+    weights = ops.cast(weights, "float32")
+    errors = ops.abs(ops.cast(target, "float32") - ops.cast(prediction, "float32"))
+    counted = ops.sum(ops.cast(weights > 0, "float32"))
+    return ops.sum(weights * ops.mean(errors, axis=-1, keepdims=True)) / ops.maximum(counted, 1.0)
+
+
+def spatial_discount(mask, gamma=0.9, reach=64):
+    """Weights of the pixels of a hole that fall with the distance to what is known: `gamma ** distance`.
+
+    What lies deep in a hole is open, and many contents are plausible there. The distance counts steps to any of the
+    eight neighbours.
+
+    Args:
+        mask: `(batch, height, width, 1)`, 1 = missing.
+        gamma: float in (0, 1). Defaults to 0.9.
+        reach: integer, the largest distance that is told apart. Defaults to 64.
+
+    Returns:
+        float32 `(batch, height, width, 1)`: 1 where a pixel is known, `gamma` at the edge of the hole, at least
+        `gamma ** reach`.
+
+    References:
+        Generative Image Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.4.
+    """
+    discount = ops.maximum(1.0 - ops.cast(mask, "float32"), gamma**reach)
+    for _ in range(reach):
+        discount = ops.maximum(discount, gamma * ops.max_pool(discount, 3, 1, "same", "channels_last"))
+    return discount
+
+
+def id_mrf_loss(target_features, features, bandwidth=0.5):
+    """Implicit diversified Markov random field: every patch of the target should be the nearest to some patch.
+
+    With d the cosine distance (0 to 1) of feature vectors after the target's mean is taken away, and
+    `w[p, q] = softmax_q((1 - d[p, q] / (min_q d[p, q] + 1e-5)) / bandwidth)`, it is `-log mean_q max_p w[p, q]`,
+    averaged over images.
+
+    Args:
+        target_features: `(batch, height, width, channels)`, of a network such as VGG-19.
+        features: `(batch, height, width, channels)`, of the reconstruction. Time and memory grow with the square of
+            the number of positions.
+        bandwidth: positive float h. Defaults to 0.5.
+
+    Returns:
+        float32 scalar, at least 0.
+
+    References:
+        Image Inpainting via Generative Multi-column Convolutional Neural Networks (Wang et al., NeurIPS 2018), Eq. 2-4;
+        centring and distance are those of its released code.
+    """
+    target, features = ops.cast(target_features, "float32"), ops.cast(features, "float32")
+    mean = ops.mean(target, axis=(0, 1, 2), keepdims=True)
+    target, features = _unit_rows(target - mean), _unit_rows(features - mean)  # (batch, positions, channels)
+    distances = 0.5 - 0.5 * ops.matmul(features, ops.transpose(target, (0, 2, 1)))  # (batch, positions, target's)
+    nearest = -ops.max(-distances, axis=-1, keepdims=True)
+    weights = ops.softmax((1.0 - distances / (nearest + 1e-5)) / bandwidth, axis=-1)
+    diversity = ops.mean(ops.max(weights, axis=1), axis=-1)  # (batch,)
+    return -ops.mean(ops.log(diversity))
+
+
+def _unit_rows(features):
+    batch_size, height, width, channels = ops.shape(features)
+    rows = ops.reshape(features, (batch_size, height * width, channels))
+    return rows * ops.rsqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True) + 1e-12)

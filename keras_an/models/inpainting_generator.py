@@ -1,0 +1,130 @@
+"""The two-stage inpainting generator."""
+
+from keras_an.backend import keras, ops, register_serializable
+from keras_an.checks import check_one_of
+from keras_an.layers import KnownPixels, NearestUpsampling
+from keras_an.models.blocks import attend
+
+# Kernel size, width in units of the base channels, stride and dilation of the first ten convolutions of a branch.
+_ENCODER = [
+    (5, 1, 1, 1),
+    (3, 2, 2, 1),
+    (3, 2, 1, 1),
+    (3, 4, 2, 1),
+    (3, 4, 1, 1),
+    (3, 4, 1, 1),
+    (3, 4, 1, 2),
+    (3, 4, 1, 4),
+    (3, 4, 1, 8),
+    (3, 4, 1, 16),
+]
+
+
+@register_serializable(package="keras_an")
+def clip_image(images):
+    """`images` within [-1, 1]."""
+    return ops.clip(images, -1.0, 1.0)
+
+
+def inpainting_generator(
+    base_channels=32,
+    image_channels=3,
+    attention="attentive_normalization",
+    num_entities=16,
+    attentive_options=None,
+    statistics="weighted",
+    align_corners=False,
+):
+    """Coarse-to-fine generator: a coarse stage, then one with a dilated and an attentive branch that join.
+
+    Each stage takes the picture with the hole filled (by 0, then by the coarse result), a plane of ones and the mask.
+    Two convolutions halve the side, so that the branches work on `height / 4 x width / 4` with `4 * base_channels`
+    channels. The attention slot stands between the sixth convolution of the attentive branch and its ELU.
+
+    Args:
+        base_channels: even integer, `g_cnum` of the released code. Defaults to 32.
+        image_channels: integer. Defaults to 3.
+        attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
+        num_entities: integer, entities of Attentive Normalization. Defaults to 16.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
+        statistics: `"weighted"` (the paper's, the default), or `"released"`, with which Attentive Normalization is that
+            of the released code in all else too: for its weights.
+        align_corners: whether up-sampling takes its neighbours as the released code does, for its weights.
+            Defaults to False.
+
+    Returns:
+        `keras.Model` from `[image, mask]`, image float `(batch, height, width, image_channels)` in [-1, 1], mask float
+        `(batch, height, width, 1)`, 1 = missing, to a dictionary: `coarse` and `fine`, the results of the two stages,
+        and `completed`, the known pixels and the fine result in the hole, all float32 in [-1, 1] and of the image's
+        shape; with Attentive Normalization also `layout`, float32 `(batch, height / 4, width / 4, num_entities)`. What
+        the image holds in the hole plays no part. Height and width are any numbers that divide by 4.
+
+    Raises:
+        ValueError: where an argument is out of range, and on a call where height or width does not divide by 4.
+
+    References:
+        Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.2; Generative Image
+        Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.
+    """
+    check_one_of("statistics", statistics, ("weighted", "released"))
+    if not isinstance(base_channels, int) or base_channels < 2 or base_channels % 2:
+        raise ValueError(f"`base_channels` must be an even positive integer. Received: base_channels={base_channels!r}")
+    options = {"num_entities": num_entities, "statistics": statistics}
+    if statistics == "released":
+        options.update(value_projection=True, affine=False, pool_size=1)
+    options.update(attentive_options or {})
+
+    image = keras.Input((None, None, image_channels), name="image")
+    mask = keras.Input((None, None, 1), name="mask")
+    known = KnownPixels(divisor=4, dtype="float32", name="known")([image, mask])
+    ones = keras.layers.Rescaling(0.0, 1.0, name="ones")(mask)
+
+    def with_mask(x, name):
+        return keras.layers.Concatenate(name=name)([x, ones, mask])  # (batch, height, width, image_channels + 2)
+
+    def fill(x, name):
+        hole = keras.layers.Multiply(dtype="float32", name=f"{name}_hole")([x, mask])
+        return keras.layers.Add(dtype="float32", name=name)([hole, known])
+
+    def decode(x, branch):
+        return _decode(x, branch, base_channels, image_channels, align_corners)
+
+    x = _encode(with_mask(known, "coarse_input"), "coarse", range(1, 11), base_channels)
+    coarse = decode(x, "coarse")
+    stage = with_mask(fill(coarse, "coarse_completed"), "fine_input")
+    dilated = _encode(stage, "dilated", range(1, 11), base_channels)
+    x = _encode(stage, "attentive", range(1, 6), base_channels)
+    x = _conv(x, "attentive_conv6", 4 * base_channels, activation=None)
+    x, layout = attend(x, attention, "attentive_attention", False, options)
+    x = keras.layers.Activation("elu", name="attentive_elu6")(x)
+    for number in (7, 8):
+        x = _conv(x, f"attentive_conv{number}", 4 * base_channels)
+    fine = decode(keras.layers.Concatenate(name="joined")([dilated, x]), "fused")
+    outputs = {"coarse": coarse, "fine": fine, "completed": fill(fine, "completed")}
+    if layout is not None:
+        outputs["layout"] = layout
+    return keras.Model([image, mask], outputs, name="inpainting_generator")
+
+
+def _encode(x, branch, numbers, base_channels):
+    """The convolutions of a branch with these numbers."""
+    for number in numbers:
+        kernel_size, width, stride, dilation = _ENCODER[number - 1]
+        x = _conv(
+            x, f"{branch}_conv{number}", width * base_channels, kernel_size, strides=stride, dilation_rate=dilation
+        )
+    return x
+
+
+def _decode(x, branch, base_channels, image_channels, align_corners):
+    """From features at a quarter of the side to an image; the numbers of the convolutions are the released code's."""
+    for number, width in ((11, 4.0), (12, 4.0), (13, 2.0), (14, 2.0), (15, 1.0), (16, 0.5)):
+        if number in (13, 15):
+            x = NearestUpsampling(align_corners, name=f"{branch}_up{number}")(x)
+        x = _conv(x, f"{branch}_conv{number}", int(width * base_channels))
+    return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
+
+
+def _conv(x, name, filters, kernel_size=3, activation="elu", **kwargs):
+    layer = keras.layers.Conv2D(filters, kernel_size, padding="same", activation=activation, name=name, **kwargs)
+    return layer(x)

@@ -1,0 +1,317 @@
+"""The converter against the released code: `testdata/released_inpainting` holds a checkpoint of it and what it printed.
+
+SavedModel and weights give that code's outputs, and a checkpoint that does not hold its generator is refused.
+"""
+
+import json
+import logging
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging as absl_logging
+
+from gan_test_case import call_main, contents
+from keras_an.models import attentive_layers, inpainting_generator
+from tools import serving
+
+RELEASED = pathlib.Path(__file__).parent / "testdata" / "released_inpainting"
+OUTPUTS = ["coarse", "fine", "completed", "layout"]
+CONV1 = "inpaint_net/conv1/kernel"
+
+
+def convert(checkpoint, output_dir):
+    call_main("tools.convert_checkpoint", checkpoint=checkpoint, output_dir=output_dir)
+    return output_dir
+
+
+def refusal(caplog, checkpoint, output_dir):
+    """What the tool says where it ends with 2."""
+    with pytest.raises(SystemExit) as caught:
+        convert(checkpoint, output_dir)
+    assert caught.value.code == 2
+    (message,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def logged(caplog):
+    """All lines of absl; `caplog.at_level` does not outlive the writing of a SavedModel."""
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.INFO)
+    yield caplog
+    absl_logging.set_verbosity(verbosity)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    return convert(RELEASED, tmp_path_factory.mktemp("converted") / "out")
+
+
+@pytest.fixture(scope="module")
+def io():
+    with np.load(RELEASED / "io.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def raw(converted, io):
+    """What `raw` of the SavedModel gives for the images of the released code."""
+    signature = tf.saved_model.load(str(converted / "saved_model")).signatures["raw"]
+    return signature(image=tf.constant(io["image"]), mask=tf.constant(io["mask"]))
+
+
+def released_values():
+    reader = tf.train.load_checkpoint(str(RELEASED / "snap-1000"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def write_checkpoint(folder, values):
+    """Writes arrays by name as TensorFlow 1's `Saver` does, with the file that names the newest."""
+    prefix = str(folder / "snap-7")
+    tensors = [tf.constant(value) for value in values.values()]
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=tensors)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "snap-7"\n', encoding="utf-8")
+    return prefix
+
+
+def generator_of(converted, **options):
+    """A live generator with the converted weights, as far as it has such weights."""
+    right = inpainting_generator(4, statistics="released", align_corners=True)
+    right.load_weights(str(converted / "generator.weights.h5"))
+    if not options:
+        return right
+    other = inpainting_generator(4, **{"statistics": "released", "align_corners": True, **options})
+    for layer in other.layers:
+        theirs = {weight.name.split("/")[-1]: weight for weight in right.get_layer(layer.name).weights}
+        for weight in layer.weights:
+            weight.assign(theirs[weight.name.split("/")[-1]])
+    return other
+
+
+def outputs_of(generator, io):
+    return generator([tf.constant(io["image"], tf.float32) / 127.5 - 1.0, tf.constant(io["mask"], tf.float32)])
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_saved_model_gives_what_the_released_code_printed(raw, io, name):
+    assert set(raw) == set(OUTPUTS)
+    np.testing.assert_allclose(raw[name], io[name], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_weights_give_what_the_released_code_printed(converted, io, name):
+    np.testing.assert_allclose(outputs_of(generator_of(converted), io)[name], io[name], atol=1e-4, rtol=0)
+
+
+def test_served_picture_is_the_released_one_in_the_hole_and_the_image_elsewhere(converted, io):
+    serve = tf.saved_model.load(str(converted / "saved_model")).signatures["serving_default"]
+    known = np.broadcast_to(io["mask"] == 0, io["image"].shape)
+    # Any value above 0 is missing.
+    found = serve(image=tf.constant(io["image"]), mask=tf.constant(io["mask"] * 17))["completed"].numpy()
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found[known], io["image"][known])
+    np.testing.assert_allclose(found[~known], (io["fine"] * 127.5 + 127.5)[~known], atol=0.52, rtol=0)
+
+
+@pytest.mark.parametrize("height, width", [(61, 83), (4, 5), (1, 1), (62, 96)])
+def test_any_size_is_padded_and_cropped(converted, io, height, width):
+    signatures = tf.saved_model.load(str(converted / "saved_model")).signatures
+    image, mask = (tf.constant(io[name][:1, :height, :width]) for name in ("image", "mask"))
+    found = signatures["raw"](image=image, mask=mask)
+    assert found["layout"].shape == (1, -(-height // 4), -(-width // 4), 16)
+    assert {name: value.shape[1:3].as_list() for name, value in found.items() if name != "layout"} == dict.fromkeys(
+        OUTPUTS[:3], [height, width]
+    )
+    assert signatures["serving_default"](image=image, mask=mask)["completed"].shape == image.shape
+
+
+def test_mask_of_another_size_is_refused_by_the_signatures(converted, io):
+    for signature in tf.saved_model.load(str(converted / "saved_model")).signatures.values():
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Image and mask must be of the same size"):
+            signature(image=tf.constant(io["image"]), mask=tf.constant(io["mask"][:1, :1, :1]))
+
+
+def test_other_moments_would_be_seen(converted, io):
+    options = {"value_projection": True, "affine": False, "pool_size": 1}
+    found = outputs_of(generator_of(converted, statistics="weighted", attentive_options=options), io)
+    assert np.abs(found["fine"] - io["fine"]).max() > 1e-3
+
+
+def test_metadata_tells_how_to_build_the_generator(converted):
+    metadata = json.loads((converted / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert {name: metadata[name] for name in ("checkpoint", "g_cnum", "num_entities")} == {
+        "checkpoint": "snap-1000",
+        "g_cnum": 4,
+        "num_entities": 16,
+    }
+    assert sorted(path.name for path in converted.iterdir()) == [
+        "generator.weights.h5",
+        "keras_an_export.json",
+        "saved_model",
+    ]
+    assert [path.name for path in converted.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+def test_optimizer_and_discriminator_are_left_out_and_counted(converted, tmp_path, logged):
+    values = released_values()
+    slots = {f"{name}/{slot}": value + 1.0 for name, value in values.items() for slot in ("Adam", "Adam_1")}
+    others = dict.fromkeys(["beta1_power", "beta2_power", "lr", "fmask/free_mask"], np.float32(0.5))
+    others.update({f"discriminator/conv1/kernel{slot}": np.ones((5, 5, 3, 4), np.float32) for slot in ("", "/Adam")})
+    prefix = write_checkpoint(tmp_path, {**values, **slots, **others})
+    convert(prefix, tmp_path / "out")
+    (line,) = (record.getMessage() for record in logged.records if "Ignored" in record.getMessage())
+    assert "Ignored 192 variables" in line and "186 optimizer slots, 2 discriminator" in line
+    assert "g_cnum 4, 16 entities, 93 variables; reloaded, it differs by" in logged.text
+    for found, expected in zip(generator_of(tmp_path / "out").get_weights(), generator_of(converted).get_weights()):
+        np.testing.assert_array_equal(found, expected)
+
+
+def with_nan(value):
+    value = value.copy()
+    value.flat[-1] = np.nan
+    return value
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"inpaint_net/fconv18/bias": None}, "1 faults: inpaint_net/fconv18/bias is missing"),
+        ({"inpaint_net/sn/beta": np.zeros(3, np.float32)}, "inpaint_net/sn/beta is none of the generator's"),
+        ({"inpaint_net/sn/sigma": np.zeros((1, 1), np.float32)}, "sn/sigma is float32 (1, 1), not float32 (1,)"),
+        ({"inpaint_net/conv3/bias": np.zeros(8)}, "inpaint_net/conv3/bias is float64 (8,), not float32 (8,)"),
+        ({"inpaint_net/sconv5/kernel": with_nan}, "inpaint_net/sconv5/kernel is not finite"),
+        ({"inpaint_net/sn/mask_filters": lambda value: value / 0.0}, "sn/mask_filters is not finite"),
+        ({CONV1: None}, "lacks inpaint_net/conv1/kernel"),
+        ({CONV1: lambda value: value[..., :3]}, "even number of filters. Received: shape (5, 5, 5, 3)"),
+        ({"inpaint_net/sn/mask_filters": np.zeros(3, np.float32)}, "4 dimensions. Received: shape (3,)"),
+        (
+            {CONV1: lambda value: value[:3], "inpaint_net/conv1/bias": None, "inpaint_net/conv19/bias": np.float32(0)},
+            "3 faults: inpaint_net/conv1/bias is missing; inpaint_net/conv19/bias is none of the generator's; "
+            "inpaint_net/conv1/kernel is float32 (3, 5, 5, 4), not float32 (5, 5, 5, 4).",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_checkpoint_with_a_fault_is_refused_and_nothing_is_written(tmp_path, caplog, changes, expected):
+    values = released_values()
+    for name, change in changes.items():
+        value = change(values[name]) if callable(change) else change
+        values = {**values, name: value} if value is not None else {k: v for k, v in values.items() if k != name}
+    assert expected in refusal(caplog, write_checkpoint(tmp_path, values), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_faults_are_counted_and_the_first_eight_named(tmp_path, caplog):
+    values = {name: value for name, value in released_values().items() if "/xconv" not in name}
+    message = refusal(caplog, write_checkpoint(tmp_path, values), tmp_path / "out")
+    assert "20 faults" in message and message.count("is missing") == 8 and message.endswith("and 12 more.")
+
+
+def test_checkpoint_of_another_program_is_refused(tmp_path, caplog):
+    prefix = tf.train.Checkpoint(kernel=tf.Variable(1.0)).save(str(tmp_path / "ckpt"))
+    assert "it holds no variable inpaint_net/" in refusal(caplog, prefix, tmp_path / "out")
+
+
+def test_checkpoint_that_is_cut_off_is_refused(tmp_path, caplog):
+    prefix = write_checkpoint(tmp_path, released_values())
+    data = tmp_path / "snap-7.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:1000])
+    assert f"--checkpoint={prefix} cannot be read" in refusal(caplog, prefix, tmp_path / "out")
+
+
+@pytest.mark.parametrize("fault", ["empty folder", "name of one that is elsewhere", "no such path"])
+def test_missing_checkpoint_is_refused(tmp_path, caplog, fault):
+    run = tmp_path / "run"
+    if fault != "no such path":
+        run.mkdir()
+    if fault == "name of one that is elsewhere":
+        # As copied from the machine that trained, which notes its own path.
+        shutil.copy(RELEASED / "snap-1000.index", run)
+        (run / "checkpoint").write_text('model_checkpoint_path: "/gone/snap-1000"\n', encoding="utf-8")
+    expected = {
+        "empty folder": "is a folder without a file `checkpoint`",
+        "name of one that is elsewhere": "there is no /gone/snap-1000.index",
+        "no such path": f"there is no {run}.index",
+    }
+    message = refusal(caplog, run, tmp_path / "out")
+    assert f"--checkpoint={run}" in message and expected[fault] in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "export of another tool", "conversion with something beside"])
+def test_place_that_is_in_use_is_refused_and_untouched(converted, tmp_path, caplog, kind):
+    place = tmp_path / "out"
+    if kind == "file":
+        place.write_text("content", encoding="utf-8")
+    elif kind == "conversion with something beside":
+        shutil.copytree(converted, place)
+        (place / "thesis.txt").write_text("years of work", encoding="utf-8")
+    else:
+        place.mkdir()
+        name, content = {"folder": ("thesis.txt", "years of work")}.get(kind, ("keras_an_export.json", "{}"))
+        (place / name).write_text(content, encoding="utf-8")
+    before = contents(tmp_path)
+    message = refusal(caplog, RELEASED, place)
+    assert f"--output_dir={place} is" in message and "no export of this tool" in message
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_second_conversion_is_left_out_and_one_of_other_weights_replaces(converted, tmp_path, logged):
+    place = shutil.copytree(converted, tmp_path / "out")
+    before = contents(place)
+    convert(RELEASED / "snap-1000", place)
+    assert f"{place} already holds snap-1000" in logged.text and contents(place) == before
+    values = released_values()
+    values["inpaint_net/fconv18/bias"] = values["inpaint_net/fconv18/bias"] + 0.25
+    convert(write_checkpoint(tmp_path, values), place)
+    found, old = (generator_of(folder).get_layer("fused_conv18").bias for folder in (place, converted))
+    np.testing.assert_allclose(found, np.asarray(old) + 0.25, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_check_sees_other_weights_and_another_signature(converted):
+    other = generator_of(converted)
+    (layer,) = attentive_layers(other)
+    layer.entities.assign(layer.entities * 1.5)
+    with pytest.raises(serving.ExportError, match="differs from the live model on a probe .* in `fine` by 0"):
+        serving.verify_inpainting(str(converted / "saved_model"), other)
+    without = inpainting_generator(4, attention="none")
+    with pytest.raises(serving.ExportError, match="it has the outputs .*'layout'.*, not .*'fine'"):
+        serving.verify_inpainting(str(converted / "saved_model"), without)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fault, expected",
+    [
+        (lambda completed, image, known: completed ^ tf.cast(known, tf.uint8), "known pixels"),
+        (lambda completed, image, known: completed ^ tf.cast(~known, tf.uint8) * 2, "in the levels of `completed` by"),
+        (lambda completed, image, known: completed[:, :60], "in the levels of `completed`: its shape is"),
+    ],
+)
+def test_check_sees_faults_of_the_served_picture(converted, tmp_path, fault, expected):
+    module = tf.saved_model.load(str(converted / "saved_model"))
+    served, raw = (module.signatures[name] for name in ("serving_default", "raw"))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, None, 3), tf.uint8, "image"),
+            tf.TensorSpec((None, None, None, 1), tf.uint8, "mask"),
+        ],
+        autograph=False,
+    )
+    def faulty(image, mask):
+        completed = served(image=image, mask=mask)["completed"]
+        return {"completed": fault(completed, image, tf.broadcast_to(mask == 0, tf.shape(image)))}
+
+    module.faulty = faulty
+    signatures = {"serving_default": faulty.get_concrete_function(), "raw": raw}
+    tf.saved_model.save(module, str(tmp_path / "faulty"), signatures=signatures)
+    with pytest.raises(serving.ExportError, match=expected):
+        serving.verify_inpainting(str(tmp_path / "faulty"), generator_of(converted))

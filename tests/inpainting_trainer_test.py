@@ -1,0 +1,276 @@
+"""One step of inpainting: what moves in which phase, the terms against NumPy, replicas, and an exact resume."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from inpainting_test_case import small_params
+from keras_an.backend import keras
+from trainers import distribution, inpainting_trainer, input_pipelines, masks
+
+ONE = tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+@pytest.fixture
+def eager():
+    """Steps without tracing, which is what costs time here."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def make_trainer(params, strategy=ONE):
+    distribution.set_up_runtime(params.runtime)
+    return inpainting_trainer.InpaintingTrainer(params, strategy)
+
+
+def batches_from(params, start_batch=0, strategy=ONE):
+    data, resolution = params.task.train_data, params.task.model.resolution
+    return iter(input_pipelines.training_dataset(strategy, data, resolution, params.runtime.seed, start_batch))
+
+
+def values(variables):
+    return [tf.convert_to_tensor(variable).numpy() for variable in variables]
+
+
+def state(trainer):
+    """All that a checkpoint holds, by name and order."""
+    found = {}
+    for name, item in trainer.checkpoint_items().items():
+        variables = item.variables if hasattr(item, "variables") else [item]
+        variables = variables() if callable(variables) else variables
+        found.update({f"{name}/{index}": value for index, value in enumerate(values(variables))})
+    return found
+
+
+def moved(before, after):
+    """The names of the items of which something moved."""
+    return {key.split("/")[0] for key in before if not np.array_equal(before[key], after[key])}
+
+
+def train(trainer, iterator, num_steps):
+    return {name: float(value) for name, value in trainer.train(iterator, tf.constant(num_steps)).items()}
+
+
+def with_sgd(trainer, strategy):
+    """Adam would hide a wrong factor on the gradients."""
+    with strategy.scope():
+        trainer.generator_optimizer = keras.optimizers.SGD(1.0)
+        trainer.critic_optimizer = keras.optimizers.SGD(1.0)
+        trainer.generator_optimizer.build(trainer.generator.trainable_variables)
+        trainer.critic_optimizer.build(trainer._critic_variables())
+    return trainer
+
+
+def test_pretraining_moves_the_generator_alone_and_then_all_move(eager):
+    params = small_params(trainer__pretrain_steps=1)
+    trainer, iterator = make_trainer(params), batches_from(params)
+    assert trainer.phase_ends == (1,) and trainer.images_per_step == 4
+    start = state(trainer)
+    losses = train(trainer, iterator, 1)
+    assert tuple(losses) == inpainting_trainer.RECONSTRUCTION_METRICS
+    middle = state(trainer)
+    assert moved(start, middle) == {"generator", "ema_generator", "generator_optimizer", "step"}
+    assert trainer.images_per_step == 8
+    losses = train(trainer, iterator, 1)
+    assert tuple(losses) == inpainting_trainer.ADVERSARIAL_METRICS
+    assert moved(middle, state(trainer)) == set(trainer.checkpoint_items())
+    assert all(np.isfinite(value) for value in losses.values())
+    assert 0 < losses["mask_coverage_least"] <= losses["mask_coverage"] <= losses["mask_coverage_most"] < 1
+
+
+def test_each_update_takes_batches_of_its_own(eager):
+    params = small_params(
+        trainer__pretrain_steps=1, trainer__discriminator_steps=2, trainer__gradient_accumulation_steps=2
+    )
+    trainer, iterator = make_trainer(params), batches_from(params)
+    assert [trainer.batches_before(step) for step in range(4)] == [0, 2, 8, 14]
+    train(trainer, iterator, 1)
+    train(trainer, iterator, 1)
+    np.testing.assert_array_equal(next(iterator)["image"], next(batches_from(params, start_batch=8))["image"])
+
+
+@pytest.mark.parametrize("kinds, names", [("[rectangle]", ["global", "local"]), ("[strokes]", ["global", "patch"])])
+def test_critics_follow_the_kinds_of_masks(kinds, names):
+    trainer = make_trainer(small_params(task__masks__kinds=kinds))
+    assert list(trainer.critics) == names
+    table = trainer.describe()
+    assert all(f"| {name} critic |" in table for name in names) and "| generator |" in table
+
+
+def test_the_local_critic_sees_the_square_at_the_corner():
+    trainer = make_trainer(small_params(task__masks__kinds="[rectangle]"))
+    images = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
+    corners = [(0, 16), (5, 9), (16, 0)]
+    seen = trainer._seen("local", tf.constant(images), tf.constant(corners))
+    for one, image, (top, left) in zip(seen, images, corners):
+        np.testing.assert_array_equal(one, image[top : top + 16, left : left + 16])
+    assert trainer._seen("global", images, None) is images
+
+
+def batch_of(num_images=4, seed=0):
+    images = np.random.default_rng(seed).uniform(-1, 1, (num_images, 32, 32, 3)).astype(np.float32)
+    mask = masks.fixed(small_params().task.masks, "strokes", 32, num_images).numpy()
+    return images, mask
+
+
+def test_reconstruction_terms_are_their_formulas(eager):
+    params = small_params(task__losses__discount=1.0, task__losses__orthogonal_weight=0.0)
+    trainer = make_trainer(params)
+    images, mask = batch_of()
+    outputs = trainer.generator([images, mask], training=False)
+    metrics, _ = trainer._generator_gradients(tf.constant(images), tf.constant(mask), None, False)
+
+    def l1(stage, part):
+        return (np.abs(images - outputs[stage].numpy()) * part).sum() / (3 * part.sum())
+
+    hole, known = (1.2 * (l1("coarse", part) + l1("fine", part)) for part in (mask, 1 - mask))
+    # Training samples the layout, but rho is 0 at the start.
+    assert float(metrics["hole_l1"]) == pytest.approx(hole, rel=1e-5)
+    assert float(metrics["known_l1"]) == pytest.approx(known, rel=1e-5)
+    assert float(metrics["generator_loss"]) == pytest.approx(1.4 * hole + 1.2 * known, rel=1e-5)
+
+
+def test_discount_lowers_the_weight_of_the_hole_alone(eager):
+    images, mask = batch_of()
+    found = [
+        make_trainer(small_params(task__losses__discount=discount))._generator_gradients(
+            tf.constant(images), tf.constant(mask), None, False
+        )[0]
+        for discount in (1.0, 0.5)
+    ]
+    assert float(found[1]["hole_l1"]) < 0.8 * float(found[0]["hole_l1"])
+    assert float(found[1]["known_l1"]) == pytest.approx(float(found[0]["known_l1"]), rel=1e-4)
+
+
+def test_penalty_is_the_slope_in_the_hole_of_a_linear_critic():
+    """A critic whose gradient is known: w everywhere, so that the slope is |w| times the root of what is missing."""
+    trainer = make_trainer(small_params())
+    trainer.critics["global"] = lambda images, training: 0.05 * tf.reduce_sum(images, axis=(1, 2, 3))[:, None]
+    images, mask = batch_of()
+    slopes = 0.05 * np.sqrt(3 * mask.sum(axis=(1, 2, 3)))
+    found = trainer._penalty("global", tf.constant(images), tf.constant(mask))
+    assert float(found) == pytest.approx(np.mean((slopes - 1) ** 2), rel=1e-5)
+
+
+def test_critic_terms_are_those_of_wgan_gp(eager):
+    trainer = make_trainer(small_params())
+    images, mask = (tf.constant(part) for part in batch_of())
+    completed = trainer.generator([images, mask], training=False)["completed"]
+    places = tf.constant(np.random.default_rng(1).uniform(size=(2, 4, 1, 1, 1)), tf.float32)
+    metrics, gradients = trainer._critic_gradients(images, mask, None, places)
+    wanted, penalty = 0.0, 0.0
+    for index, (name, critic) in enumerate(trainer.critics.items()):
+
+        def score(x, name=name, critic=critic):
+            return critic([x, mask] if name == "patch" else x)
+
+        wanted += tf.reduce_mean(score(completed)) - tf.reduce_mean(score(images))
+        between = places[index] * completed + (1.0 - places[index]) * images
+        with tf.GradientTape() as tape:
+            tape.watch(between)
+            result = score(between)
+        slopes = np.sqrt(np.sum((tape.gradient(result, between).numpy() * mask.numpy()) ** 2, axis=(1, 2, 3)))
+        penalty += np.mean((slopes - 1.0) ** 2)
+    assert float(metrics["critic_loss"]) == pytest.approx(float(wanted), rel=1e-3, abs=1e-5)
+    assert float(metrics["gradient_penalty"]) == pytest.approx(penalty, rel=1e-4)
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_adversarial_term_is_weighted_and_pulls_the_generator(eager):
+    images, mask = (tf.constant(part) for part in batch_of())
+    trainer = make_trainer(small_params(task__losses__adversarial=3.0))
+    (with_it, first), (without, second) = (
+        trainer._generator_gradients(images, mask, None, adversarial) for adversarial in (True, False)
+    )
+    difference = float(with_it["generator_loss"]) - float(without["generator_loss"])
+    assert difference == pytest.approx(3.0 * float(with_it["generator_adversarial"]), rel=1e-3, abs=1e-5)
+    assert max(np.abs(one - other).max() for one, other in zip(values(first), values(second))) > 1e-6
+
+
+def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, monkeypatch, eager):
+    params = small_params(task__losses__orthogonal_weight=1.0, task__losses__adversarial=1.0)
+    images, mask = (tf.constant(part) for part in batch_of())
+    corner = tf.zeros((4, 2), tf.int32)
+    monkeypatch.setattr(masks, "draw", lambda *unused: (mask, corner))
+    key = tf.constant([1, 2], tf.int64)
+    monkeypatch.setattr(inpainting_trainer.InpaintingTrainer, "key", lambda *unused: key)
+
+    def one_step(strategy):
+        trainer = with_sgd(make_trainer(small_params(**CHANGES), strategy), strategy)
+        before = state(trainer)
+        batch = {"image": images, "label": tf.zeros((4,), tf.int32)}
+        dataset = strategy.distribute_datasets_from_function(
+            lambda context: tf.data.Dataset.from_tensors(batch).repeat()
+        )
+        return before, train(trainer, iter(dataset), 1), state(trainer)
+
+    CHANGES = {
+        "trainer__pretrain_steps": 0,
+        "task__losses__orthogonal_weight": params.task.losses.orthogonal_weight,
+        "task__losses__adversarial": 1.0,
+    }
+    start, losses, one = one_step(ONE)
+    _, replica_losses, two = one_step(mirrored)
+    assert moved(start, one) >= {"generator", "global_critic", "patch_critic"}
+    for key in start:
+        if key.startswith(("generator/", "global_critic/", "patch_critic/")):
+            np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=1e-4, err_msg=key)
+    assert replica_losses == pytest.approx(losses, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_resumed_across_the_end_of_pretraining_ends_bit_exact(tmp_path):
+    params = small_params(trainer__pretrain_steps=2)
+    whole = make_trainer(params)
+    iterator = batches_from(params)
+    train(whole, iterator, 1)
+    path = tf.train.Checkpoint(**whole.checkpoint_items()).write(str(tmp_path / "checkpoint"))
+    for num_steps in (1, 2):
+        train(whole, iterator, num_steps)
+    resumed = make_trainer(params)
+    tf.train.Checkpoint(**resumed.checkpoint_items()).read(path).assert_consumed()
+    iterator = batches_from(params, start_batch=resumed.batches_before(1))
+    for num_steps in (1, 2):
+        train(resumed, iterator, num_steps)
+    expected, found = state(whole), state(resumed)
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task__model__critic__attention": "attentive_normalization", "runtime__mixed_precision_dtype": "bfloat16"},
+        {"task__model__critic__attention": "self_attention", "task__model__generator__attention": "self_attention"},
+        {"task__masks__kinds": "[rectangle]", "task__model__generator__attention": "none"},
+    ],
+    ids=["attentive critics in bfloat16", "self-attention", "rectangles, no attention"],
+)
+def test_other_networks_train_as_well(changes):
+    params = small_params(trainer__pretrain_steps=0, **changes)
+    losses = train(make_trainer(params), batches_from(params), 2)
+    assert all(np.isfinite(value) for value in losses.values())
+
+
+def test_vgg_weights_that_are_not_there_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match="`task.losses.vgg_weights` must be a file"):
+        make_trainer(small_params(task__losses__vgg_weights=tmp_path / "none.h5"))
+    (tmp_path / "other.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="must hold the weights of keras.applications.VGG19"):
+        make_trainer(small_params(task__losses__vgg_weights=tmp_path / "other.weights.h5"))
+
+
+@pytest.mark.slow
+def test_id_mrf_term_takes_vggs_weights_and_pulls_the_generator(tmp_path, eager):
+    path = tmp_path / "vgg19.weights.h5"
+    keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3)).save_weights(path)
+    images, mask = (tf.constant(part) for part in batch_of())
+    found = {}
+    for weight in (0.0, 1.0):
+        trainer = make_trainer(small_params(task__losses__vgg_weights=path, task__losses__id_mrf=weight))
+        found[weight] = trainer._generator_gradients(images, mask, None, True)
+    assert float(trainer._id_mrf(images, images)) < float(trainer._id_mrf(images, tf.zeros_like(images)))
+    assert float(found[1.0][0]["generator_loss"]) > float(found[0.0][0]["generator_loss"])
+    assert not [variable for variable in trainer.generator.variables if "block3" in variable.name]

@@ -1,0 +1,373 @@
+"""Fills the holes of pictures with a SavedModel of `tools.convert_checkpoint` or of `tools.export_saved_model`.
+
+python -m tools.inpaint --saved_model=converted/saved_model --image=photo.jpg --mask=mask.png --output_dir=out
+python -m tools.inpaint --saved_model=converted/saved_model --image=photos --mask=masks --output_dir=out --layouts
+python -m tools.inpaint --saved_model=converted/saved_model --image=photos --mask=rect:64,64,128,128 --output_dir=out
+
+Writes `photo.png` for `photo.jpg`, and with `--layouts` `photo_layout.png`: the result, the winning entity in colours,
+a heat map for each entity. All images and masks are read and checked before the first is filled.
+
+Images: PNG, JPEG or WebP of any size, 8 bits a channel; of a folder, its own files, not those of folders below. They
+are processed as RGB, to which grey images, palettes and CMYK are converted, and written as RGB: its known pixels come
+back bit for bit. An alpha channel is put back unchanged, and an RGB image keeps its colour profile. A turn or flip that
+EXIF notes is carried out first, so that image and mask are as one sees them; other notes are dropped. Of an animation,
+the first frame is taken.
+
+Masks: white is missing, that is grey of 128 and above; alpha is ignored. A mask has the size of its image. One file is
+the mask of all images; in a folder, the mask of `photo.jpg` is the file of the same stem, as `photo.png`.
+`rect:TOP,LEFT,HEIGHT,WIDTH` is a hole in all images, in pixels.
+"""
+
+import collections
+import os
+import shutil
+import sys
+import time
+from typing import NamedTuple, Union
+
+import numpy as np
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("saved_model", None, "Folder of the SavedModel.", required=True)
+flags.DEFINE_string("image", None, "Image, or a folder of images.", required=True)
+flags.DEFINE_string("mask", None, "Mask, a folder of masks, or rect:TOP,LEFT,HEIGHT,WIDTH.", required=True)
+flags.DEFINE_string("output_dir", None, "Folder to write the pictures to.", required=True)
+flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
+flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer where they are large.")
+flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+THRESHOLD = 128  # grey levels from here on are missing
+CELL = 4  # pixels to a side of a layout's position
+# In a batch of several images. With 32 base channels a million pixels take 0.8 GB, and larger batches are not faster.
+MAX_PIXELS = 2**22
+MAX_SIDE = 1024  # of an image that is shown beside its layout at full size
+_SHOWN = 8
+
+
+class InpaintError(ValueError):
+    """The images cannot be filled; the message names the flag or the file."""
+
+
+class Rectangle(NamedTuple):
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Job(NamedTuple):
+    """One image to fill: its path, and the path of its mask, or a rectangle."""
+
+    image: str
+    mask: Union[str, Rectangle]
+
+    def output(self, suffix=""):
+        return os.path.join(FLAGS.output_dir, f"{_stem(self.image)}{suffix}.png")
+
+
+class Picture(NamedTuple):
+    """RGB uint8 (height, width, 3), alpha uint8 (height, width, 1) or None, a colour profile as bytes or None."""
+
+    pixels: np.ndarray
+    alpha: Union[np.ndarray, None]
+    profile: Union[bytes, None]
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    # TensorFlow's loader logs through absl too.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    try:
+        if FLAGS.batch_size < 1:
+            raise InpaintError(f"--batch_size must be a positive integer. Received: --batch_size={FLAGS.batch_size}")
+        jobs = find_jobs(FLAGS.image, FLAGS.mask)
+        check_outputs(jobs)
+        fill = load(FLAGS.saved_model, FLAGS.layouts)
+        batches = checked_batches(jobs, FLAGS.batch_size)
+        os.makedirs(FLAGS.output_dir, exist_ok=True)
+        write_all(fill, batches)
+    except (InpaintError, OSError) as error:
+        logging.error("%s", " ".join(str(error).split()))
+        sys.exit(2)
+
+
+def find_jobs(image, mask):
+    """Pairs each image with its mask.
+
+    Args:
+        image: value of `--image`.
+        mask: value of `--mask`.
+
+    Returns:
+        A list of `Job`.
+
+    Raises:
+        InpaintError: where there are no images, or one has no mask or two.
+    """
+    images = files_of("image", image) if os.path.isdir(image) else [image]
+    if mask.startswith("rect:"):
+        return [Job(path, parsed_rectangle(mask)) for path in images]
+    if not os.path.isdir(mask):
+        return [Job(path, mask) for path in images]
+    masks = collections.defaultdict(list)
+    for path in files_of("mask", mask):
+        masks[_stem(path)].append(path)
+    missing = [path for path in images if not masks[_stem(path)]]
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise InpaintError(
+            f"--mask={mask} must hold a file of each image's stem. It has none for {len(missing)} of {len(images)} "
+            f"images: {', '.join(missing[:_SHOWN])}{more}."
+        )
+    for path in images:
+        if len(masks[_stem(path)]) > 1:
+            raise InpaintError(f"--mask={mask} must hold one mask of each stem. Received: {masks[_stem(path)]}")
+    return [Job(path, masks[_stem(path)][0]) for path in images]
+
+
+def files_of(flag, folder):
+    """The pictures in a folder, sorted; raises InpaintError where there are none."""
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.lower().endswith(EXTENSIONS)]
+    paths = [path for path in paths if os.path.isfile(path) and not os.path.basename(path).startswith(".")]
+    if not paths:
+        raise InpaintError(f"--{flag}={folder} must hold files that end in {', '.join(EXTENSIONS)}. It holds none.")
+    return paths
+
+
+def parsed_rectangle(text):
+    """The `Rectangle` of `rect:TOP,LEFT,HEIGHT,WIDTH`."""
+    words = [word.strip() for word in text[len("rect:") :].split(",")]
+    if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words) or not all(map(int, words[2:])):
+        raise InpaintError(
+            "--mask must be rect:TOP,LEFT,HEIGHT,WIDTH in whole numbers, the last two positive. Received: "
+            f"--mask={text}"
+        )
+    return Rectangle(*map(int, words))
+
+
+def check_outputs(jobs):
+    """Raises InpaintError where two pictures would have one name, or a file that is there would be lost."""
+    inputs = {os.path.realpath(path) for job in jobs for path in job if isinstance(path, str)}
+    written = {}
+    for job in jobs:
+        for path in [job.output(), job.output("_layout")] if FLAGS.layouts else [job.output()]:
+            if path in written:
+                raise InpaintError(f"{written[path]} and {job.image} would both become {path}. Rename one.")
+            written[path] = job.image
+            if os.path.realpath(path) in inputs:
+                raise InpaintError(f"--output_dir={FLAGS.output_dir} would lose an input: {path}. Name another folder.")
+            if os.path.lexists(path) and not FLAGS.overwrite:
+                raise InpaintError(f"{path} is there already. Name another --output_dir, or add --overwrite.")
+
+
+def load(path, needs_layouts):
+    """Loads a SavedModel.
+
+    Args:
+        path: its folder.
+        needs_layouts: whether it must have layouts.
+
+    Returns:
+        A function from images uint8 (images, height, width, 3) and masks uint8 (images, height, width, 1) to a
+        dictionary of float32 arrays: `completed` and, where there is one, `layout`.
+
+    Raises:
+        InpaintError: where it cannot be loaded, has no such signature, or no layout though one is needed.
+    """
+    import tensorflow as tf
+
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise InpaintError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
+    try:
+        signatures = tf.saved_model.load(path).signatures
+    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        raise InpaintError(f"--saved_model={path} does not load: {type(error).__name__} {error}") from error
+    # Picture and layout in one pass.
+    signature = signatures.get("raw")
+    inputs = signature.structured_input_signature[1] if signature else {}
+    if {name: spec.dtype for name, spec in inputs.items()} != {"image": tf.uint8, "mask": tf.uint8}:
+        raise InpaintError(
+            f"--saved_model={path} is no inpainting generator: it has no signature `raw` of image and mask, uint8. "
+            "Make one with tools.convert_checkpoint, or of an inpainting run with tools.export_saved_model."
+        )
+    if inputs["image"].shape[-1] != 3:
+        channels = inputs["image"].shape[-1]
+        raise InpaintError(f"--saved_model={path} must take RGB images. Received: one that takes {channels} channels")
+    if needs_layouts and "layout" not in signature.structured_outputs:
+        raise InpaintError(f"--layouts: --saved_model={path} has none; its generator has no Attentive Normalization.")
+
+    def fill(images, masks):
+        try:
+            outputs = signature(image=tf.constant(images), mask=tf.constant(masks))
+        except tf.errors.ResourceExhaustedError as error:
+            raise InpaintError(f"The memory does not suffice for images {images.shape}.") from error
+        return {name: outputs[name].numpy() for name in ("completed", "layout") if name in outputs}
+
+    return fill
+
+
+def checked_batches(jobs, batch_size):
+    """Reads and checks all images and masks, and puts those of one size together.
+
+    Args:
+        jobs: list of `Job`.
+        batch_size: largest number of images in a batch; of large images there are fewer.
+
+    Returns:
+        A list of lists of `Job`.
+
+    Raises:
+        InpaintError: for the first that cannot be used.
+    """
+    sizes = collections.defaultdict(list)
+    for (job,) in with_progress([[job] for job in jobs], "checked"):
+        picture = read_picture(job.image)
+        read_mask(job, picture)
+        sizes[picture.pixels.shape[:2]].append(job)
+    batches = []
+    for (height, width), same in sizes.items():
+        step = max(min(batch_size, MAX_PIXELS // (height * width)), 1)
+        batches += [same[start : start + step] for start in range(0, len(same), step)]
+    return batches
+
+
+def with_progress(batches, done):
+    """Yields lists of images and shows how many are `done`: a bar on a terminal, a line every 10 seconds otherwise."""
+    from tqdm import tqdm
+
+    total, count, on_terminal = sum(map(len, batches)), 0, sys.stderr.isatty()
+    size = shutil.get_terminal_size()  # tqdm itself shows nothing on a terminal that does not know its size
+    shape = {"ncols": size.columns, "nrows": size.lines}
+    with tqdm(total=total, desc=done, unit="image", disable=not on_terminal, **shape) as progress:
+        for batch in batches:
+            yield batch
+            count += len(batch)
+            progress.update(len(batch))
+            if not on_terminal:
+                logging.log_every_n_seconds(logging.INFO, "%d/%d images %s", 10, count, total, done)
+
+
+def read_picture(path):
+    """Decodes an image as one sees it; raises InpaintError where that cannot be done without loss."""
+    image = _decode(path)
+    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    # A profile of grey or CMYK does not fit what these are converted to.
+    profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
+    pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    return Picture(pixels[..., :3], pixels[..., 3:] if has_alpha else None, profile)
+
+
+def read_mask(job, picture):
+    """The mask of a picture, uint8 (height, width, 1), 1 = missing.
+
+    Raises:
+        InpaintError: where it cannot be decoded, has another size, or hides nothing or everything.
+    """
+    height, width = picture.pixels.shape[:2]
+    if isinstance(job.mask, Rectangle):
+        name = "--mask=rect:" + ",".join(map(str, job.mask))
+        bottom, right = job.mask.top + job.mask.height, job.mask.left + job.mask.width
+        if bottom > height or right > width:
+            raise InpaintError(
+                f"{name} must lie inside each image: it ends at row {bottom} and column {right}, and {job.image} has "
+                f"{height} rows and {width} columns."
+            )
+        grey = np.zeros((height, width), np.uint8)
+        grey[job.mask.top : bottom, job.mask.left : right] = 255
+    else:
+        name, grey = job.mask, np.asarray(_decode(job.mask).convert("RGB").convert("L"))
+        if grey.shape != (height, width):
+            raise InpaintError(
+                f"A mask must have the size of its image. Received: {name} of {grey.shape[1]} x {grey.shape[0]}, "
+                f"{job.image} of {width} x {height}"
+            )
+    mask = (grey >= THRESHOLD).astype(np.uint8)[..., None]
+    if mask.all() or not mask.any():
+        raise InpaintError(
+            f"{name} hides {'everything' if mask.all() else 'nothing'} of {job.image}: its grey levels are "
+            f"{grey.min()} to {grey.max()}, and {THRESHOLD} and above is missing. White must mark the hole; is it "
+            "inverted?"
+        )
+    return mask
+
+
+def _decode(path):
+    """A Pillow image, turned as EXIF says."""
+    from PIL import Image, ImageOps
+
+    try:
+        with open(path, "rb") as file:
+            start = file.read(25)
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+            decoded = ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow's decoders raise most kinds there are
+        raise InpaintError(f"{path} cannot be read as PNG, JPEG or WebP: {error}") from error
+    # Pillow would cut 16 bits to 8 without a word.
+    if start.startswith(b"\x89PNG") and start[24] == 16:
+        raise InpaintError(f"{path} must have 8 bits a channel. Received: 16 bits. Convert it first.")
+    return decoded
+
+
+def write_all(fill, batches):
+    """Fills and writes all images; says in the end how long it took."""
+    start, pixels = time.perf_counter(), 0
+    for batch in with_progress(batches, "filled"):
+        pictures = [read_picture(job.image) for job in batch]
+        masks = np.stack([read_mask(job, picture) for job, picture in zip(batch, pictures)])
+        outputs = fill(np.stack([picture.pixels for picture in pictures]), masks)
+        for i, (job, picture) in enumerate(zip(batch, pictures)):
+            completed = write_completed(job.output(), picture, masks[i], outputs["completed"][i])
+            if FLAGS.layouts:
+                write_layout(job.output("_layout"), completed, outputs["layout"][i])
+        pixels += masks.size
+    seconds = time.perf_counter() - start
+    logging.info(
+        "Wrote %d images to %s in %.1f seconds, %.2f megapixels/s.",
+        sum(map(len, batches)),
+        FLAGS.output_dir,
+        seconds,
+        pixels / 1e6 / seconds,
+    )
+
+
+def write_completed(path, picture, mask, completed):
+    """Writes a result, whole or not at all, and returns its RGB, uint8 (height, width, 3)."""
+    from PIL import Image
+
+    from trainers.pictures import to_uint8
+
+    pixels = np.where(mask > 0, to_uint8(completed[None])[0], picture.pixels)
+    bands = pixels if picture.alpha is None else np.concatenate([pixels, picture.alpha], axis=-1)
+    Image.fromarray(bands).save(path + ".partial", format="PNG", icc_profile=picture.profile)
+    os.replace(path + ".partial", path)
+    return pixels
+
+
+def write_layout(path, pixels, layout):
+    """Writes result, winning entity and heat maps side by side; large ones at the layout's own size.
+
+    Args:
+        path: of the PNG file.
+        pixels: uint8 (height, width, 3).
+        layout: float32 (height / 4, width / 4, entities), sides rounded up.
+    """
+    from trainers.pictures import layout_grid, write_png
+
+    height, width = layout.shape[:2]
+    sides = [(0, CELL * height - pixels.shape[0]), (0, CELL * width - pixels.shape[1]), (0, 0)]
+    image = np.pad(pixels, sides, mode="edge") / 127.5 - 1.0
+    if max(image.shape) > MAX_SIDE:
+        image = image.reshape(height, CELL, width, CELL, 3).mean(axis=(1, 3))
+    write_png(path, layout_grid(image[None], layout[None]))
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,46 @@
+"""Trains the inpainting networks.
+
+python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval --model_dir=runs/inpainting
+"""
+
+from absl import app
+
+from trainers import program
+
+program.define_flags()
+
+
+def main(argv):
+    program.main(argv, "inpainting", build)
+
+
+def build(params, model_dir):
+    """The training loop that `params` describes; writes nothing.
+
+    Raises:
+        ValueError: where networks, masks, devices and data do not go together.
+    """
+    from trainers import distribution, inpainting_metrics, inpainting_trainer, input_pipelines, loop
+
+    distribution.set_up_runtime(params.runtime)
+    strategy = distribution.get_strategy(params.runtime)
+    data, model = params.task.train_data, params.task.model
+    input_pipelines.check(strategy, data, model.resolution, validation_data=params.task.validation_data)
+    trainer = inpainting_trainer.InpaintingTrainer(params, strategy)
+    evaluator = inpainting_metrics.InpaintingEvaluator(params, trainer.ema_generator)
+
+    def make_dataset(steps_done):
+        return input_pipelines.training_dataset(
+            strategy,
+            data,
+            model.resolution,
+            params.runtime.seed,
+            trainer.batches_before(steps_done),
+            image_channels=model.image_channels,
+        )
+
+    return loop.TrainingLoop(trainer, evaluator, make_dataset, params, model_dir)
+
+
+if __name__ == "__main__":
+    app.run(main)
