@@ -19,7 +19,7 @@ CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACH
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tf215 test-tf-keras test-jax test-torch lint format tensorboard clean
+.PHONY: help demo demo-inpainting test test-tf215 test-tf-keras test-jax test-torch lint format tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
@@ -27,6 +27,10 @@ help: ## list the targets
 demo: $(VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo)
 	@$(BIN)/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
 	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
+
+demo-inpainting: $(VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting)
+	@$(BIN)/python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval --model_dir=runs/inpainting
+	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/inpainting --output_dir=runs/inpainting/saved_model --use_ema
 
 test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
 	@$(BIN)/python -m pytest $(TWO_AT_A_TIME)

@@ -80,11 +80,11 @@ def write_checkpoint(folder, values):
 
 def generator_of(converted, **options):
     """A live generator with the converted weights, as far as it has such weights."""
-    right = inpainting_generator(4, statistics="released", align_corners=True)
+    right = inpainting_generator(4, statistics="released")
     right.load_weights(str(converted / "generator.weights.h5"))
     if not options:
         return right
-    other = inpainting_generator(4, **{"statistics": "released", "align_corners": True, **options})
+    other = inpainting_generator(4, **{"statistics": "released", **options})
     for layer in other.layers:
         theirs = {weight.name.split("/")[-1]: weight for weight in right.get_layer(layer.name).weights}
         for weight in layer.weights:

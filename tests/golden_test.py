@@ -46,10 +46,9 @@ CASES = {
     ),
     "projection_discriminator": lambda: (models.projection_discriminator(**NETWORK), [IMAGES, LABELS]),
     "known_pixels": lambda: (layers.KnownPixels(divisor=4), [IMAGES, MASKS]),
-    "nearest_upsampling_aligned": lambda: (layers.NearestUpsampling(align_corners=True), FEATURES),
     "inpainting_generator": lambda: (fine_of(models.inpainting_generator(**INPAINTING)), [IMAGES, MASKS], 0.4),
     "inpainting_generator_released": lambda: (
-        fine_of(models.inpainting_generator(statistics="released", align_corners=True, **INPAINTING)),
+        fine_of(models.inpainting_generator(statistics="released", **INPAINTING)),
         [IMAGES, MASKS],
         0.4,
     ),

@@ -189,3 +189,9 @@ def test_mixed_precision_gives_float32_scores(network):
 def test_unknown_attention_is_an_error(network):
     with pytest.raises(ValueError, match=r"`attention` must be one of \('none', .*\)\. Received: attention='other'"):
         critic(network, "other")
+
+
+@pytest.mark.parametrize("network", [global_critic, local_critic])
+def test_images_that_six_strides_leave_nothing_of_are_errors(network):
+    with pytest.raises(ValueError, match="`resolution` must be an integer of at least 16. Received: resolution=8"):
+        network(8)

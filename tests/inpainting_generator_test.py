@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_an.backend import keras, ops
-from keras_an.layers import AttentiveNormalization, NearestUpsampling
+from keras_an.layers import AttentiveNormalization
 from keras_an.models import attentive_probe, inpainting_generator
 from layer_test_case import array, dtype_of, gradients, tensors
 
@@ -149,14 +149,11 @@ def test_attention_starts_as_the_identity():
 
 
 def test_options_of_the_released_code_reach_the_layers():
-    model = generator(statistics="released", align_corners=True)
+    model = generator(statistics="released")
     layer = model.get_layer("attentive_attention")
     assert layer.statistics == "released" and layer.value_projection and not layer.affine and layer.pool_size == 1
-    upsampling = [layer for layer in model.layers if isinstance(layer, NearestUpsampling)]
-    assert len(upsampling) == 4 and all(layer.align_corners for layer in upsampling)
     outputs = arrays(model(tensors([*inputs()])))
     assert all(np.isfinite(output).all() for output in outputs.values())
-    assert not any(layer.align_corners for layer in generator().layers if isinstance(layer, NearestUpsampling))
 
 
 def test_options_of_attentive_normalization_have_the_last_word():
@@ -195,9 +192,7 @@ def test_completed_trains_the_hole_alone():
     assert (known == 0).all()
 
 
-@pytest.mark.parametrize(
-    "kwargs", [{"attention": "self_attention"}, {}, {"statistics": "released", "align_corners": True}]
-)
+@pytest.mark.parametrize("kwargs", [{"attention": "self_attention"}, {}, {"statistics": "released"}])
 def test_a_saved_model_gives_the_same(kwargs, tmp_path):
     model = generator(**kwargs)
     model.save(tmp_path / "generator.keras")

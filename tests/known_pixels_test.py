@@ -57,3 +57,8 @@ def test_sides_that_do_not_divide_are_errors(divisor):
     message = rf"Height and width of an image must divide by {divisor}\. Received: \(4, 6\)"
     with pytest.raises(ValueError, match=message):
         KnownPixels(divisor)([IMAGE, MASK])
+
+
+def test_an_image_without_a_mask_is_an_error():
+    with pytest.raises(ValueError, match="takes an image .* and a mask"):
+        KnownPixels()(np.zeros((2, 4, 4, 3), "float32"))

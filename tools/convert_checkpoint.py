@@ -8,7 +8,7 @@ those of its optimizer and of its discriminator are left out) and writes:
 
 `saved_model`: the signatures that `tools/serving.py` describes.
 `generator.weights.h5`: for `load_weights` of the same Keras, on `keras_an.models.inpainting_generator(g_cnum,
-num_entities=num_entities, statistics="released", align_corners=True)`.
+num_entities=num_entities, statistics="released")`.
 `keras_an_export.json`: the checkpoint, `g_cnum` and `num_entities`.
 
 SavedModel and weights are reloaded and compared with the live model before they take their place. The generator
@@ -184,9 +184,7 @@ def build_generator(g_cnum, num_entities):
     from keras_an.models import inpainting_generator
 
     options = {"seed": 0}  # without one, the written weights hold another seed each time
-    return inpainting_generator(
-        g_cnum, num_entities=num_entities, attentive_options=options, statistics="released", align_corners=True
-    )
+    return inpainting_generator(g_cnum, num_entities=num_entities, attentive_options=options, statistics="released")
 
 
 def assign(generator, values, checkpoint):

@@ -29,11 +29,12 @@ class KnownPixels(keras.layers.Layer):
         self.divisor = divisor
 
     def build(self, input_shape):
-        shapes = [tuple(shape) for shape in input_shape]
-        if [len(shape) for shape in shapes] != [4, 4] or shapes[1][-1] != 1:
+        shapes = list(input_shape)
+        pair = len(shapes) == 2 and all(isinstance(shape, (list, tuple)) or hasattr(shape, "rank") for shape in shapes)
+        if not pair or [len(shape) for shape in shapes] != [4, 4] or shapes[1][-1] != 1:
             raise ValueError(
                 "`KnownPixels` takes an image (batch, height, width, channels) and a mask (batch, height, width, 1). "
-                f"Received: shapes {shapes[0]} and {shapes[-1]}"
+                f"Received: shapes {' and '.join(str(tuple(shape)) if pair else str(shape) for shape in shapes)}"
             )
         self.built = True
 

@@ -12,7 +12,7 @@ def global_critic(resolution, **kwargs):
     """Critic of whole images: six 5x5 convolutions of stride 2, the attention slot behind the third, a dense layer.
 
     Args:
-        resolution: side of the images.
+        resolution: integer, side of the images, at least 16.
         base_channels: integer, `d_cnum` of the released code. Defaults to 64.
         image_channels: integer. Defaults to 3.
         attention: `"self_attention"` (the released code's, the default), `"attentive_normalization"` or `"none"`.
@@ -37,7 +37,7 @@ def local_critic(resolution, **kwargs):
     """Critic of the rectangle around the hole: as `global_critic`, with the attention slot behind the second.
 
     Args:
-        resolution: side of the rectangles.
+        resolution: integer, side of the rectangles, at least 16.
         **kwargs: those of `global_critic`.
 
     Returns:
@@ -99,6 +99,8 @@ def _flat_critic(
     num_entities=16,
     attentive_options=None,
 ):
+    if not isinstance(resolution, int) or resolution < 16:
+        raise ValueError(f"`resolution` must be an integer of at least 16. Received: resolution={resolution!r}")
     image = keras.Input((resolution, resolution, image_channels), name="image")
     options = {"num_entities": num_entities, **(attentive_options or {})}
     x = _convolutions(image, _WIDTHS, base_channels, attention_after, attention, options)

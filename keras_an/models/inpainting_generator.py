@@ -33,7 +33,6 @@ def inpainting_generator(
     num_entities=16,
     attentive_options=None,
     statistics="weighted",
-    align_corners=False,
 ):
     """Coarse-to-fine generator: a coarse stage, then one with a dilated and an attentive branch that join.
 
@@ -49,8 +48,6 @@ def inpainting_generator(
         attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         statistics: `"weighted"` (the paper's, the default), or `"released"`, with which Attentive Normalization is that
             of the released code in all else too: for its weights.
-        align_corners: whether up-sampling takes its neighbours as the released code does, for its weights.
-            Defaults to False.
 
     Returns:
         `keras.Model` from `[image, mask]`, image float `(batch, height, width, image_channels)` in [-1, 1], mask float
@@ -87,7 +84,7 @@ def inpainting_generator(
         return keras.layers.Add(dtype="float32", name=name)([hole, known])
 
     def decode(x, branch):
-        return _decode(x, branch, base_channels, image_channels, align_corners)
+        return _decode(x, branch, base_channels, image_channels)
 
     x = _encode(with_mask(known, "coarse_input"), "coarse", range(1, 11), base_channels)
     coarse = decode(x, "coarse")
@@ -116,15 +113,19 @@ def _encode(x, branch, numbers, base_channels):
     return x
 
 
-def _decode(x, branch, base_channels, image_channels, align_corners):
+def _decode(x, branch, base_channels, image_channels):
     """From features at a quarter of the side to an image; the numbers of the convolutions are the released code's."""
     for number, width in ((11, 4.0), (12, 4.0), (13, 2.0), (14, 2.0), (15, 1.0), (16, 0.5)):
         if number in (13, 15):
-            x = NearestUpsampling(align_corners, name=f"{branch}_up{number}")(x)
+            x = NearestUpsampling(name=f"{branch}_up{number}")(x)
         x = _conv(x, f"{branch}_conv{number}", int(width * base_channels))
     return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
 
 
 def _conv(x, name, filters, kernel_size=3, activation="elu", **kwargs):
-    layer = keras.layers.Conv2D(filters, kernel_size, padding="same", activation=activation, name=name, **kwargs)
+    # Glorot's deviation, the released code's, lets the signal fade in so many layers without normalisation.
+    initializer = "he_normal" if activation == "elu" else "glorot_uniform"
+    layer = keras.layers.Conv2D(
+        filters, kernel_size, padding="same", activation=activation, kernel_initializer=initializer, name=name, **kwargs
+    )
     return layer(x)

@@ -117,7 +117,7 @@ class InpaintingGeneratorConfig:
     """The two-stage generator.
 
     attention: "none", "self_attention" or "attentive_normalization" in the second stage. num_entities, entity_stddev:
-    as in `NetworkConfig`. statistics and align_corners: "released" and true are the released code's, for its weights.
+    as in `NetworkConfig`. statistics: "weighted", or "released" for weights of the released code.
     """
 
     base_channels: int = 32
@@ -125,7 +125,6 @@ class InpaintingGeneratorConfig:
     num_entities: int = 16
     entity_stddev: Optional[float] = None
     statistics: str = "weighted"
-    align_corners: bool = False
 
 
 @dataclasses.dataclass
