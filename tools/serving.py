@@ -136,7 +136,10 @@ def _live_outputs(generator, image, mask):
     sides = [(0, 0), (0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0)]
     pixels = np.pad(image, sides, mode="edge").astype(np.float32) / 127.5 - 1.0
     hole = np.pad(mask > 0, sides, mode="edge").astype(np.float32)
-    outputs = _as_arrays(generator([tf.constant(pixels), tf.constant(hole)], training=False))
+    # As a graph, like the SavedModel: fused kernels round otherwise, and where a trained network's activations are large
+    # the last digit of those is a visible part of a picture.
+    run = tf.function(lambda image, mask: generator([image, mask], training=False))
+    outputs = _as_arrays(run(tf.constant(pixels), tf.constant(hole)))
     return {name: value if name == "layout" else value[:, :height, :width] for name, value in outputs.items()}
 
 
