@@ -85,19 +85,22 @@ def verify_inpainting(path, generator):
         The largest absolute difference of an output in [-1, 1] or of the layout.
 
     Raises:
-        ExportError: where one exceeds 1e-4 or is not a number, where a completed picture is off by more than a level,
-            or a known pixel by anything.
+        ExportError: where one exceeds 1e-4 and twice what the live model differs from its own graph, or is not a
+            number, where a completed picture is off by more than a level, or a known pixel by anything.
     """
     signatures = tf.saved_model.load(path).signatures
     worst = 0.0
     for image, mask in _probes(channels=generator.inputs[0].shape[-1]):
         place = f"The SavedModel in {path} differs from the live model on a probe {image.shape}"
-        expected = _live_outputs(generator, image, mask)
+        expected, as_graph = (_live_outputs(run, image, mask) for run in (generator, tf.function(generator)))
         found = _as_arrays(signatures["raw"](image=tf.constant(image), mask=tf.constant(mask)))
         if set(found) != set(expected):
             raise ExportError(f"{place}: it has the outputs {sorted(found)}, not {sorted(expected)}.")
         for name, value in expected.items():
-            worst = max(worst, check_difference(found[name], value, f"{place} in `{name}`"))
+            # Kernels of a graph round otherwise. Where the activations of a trained network are large, their last digit
+            # is a visible part of a picture, also without an export.
+            tolerance = TOLERANCE + 2.0 * float(np.abs(value - as_graph[name]).max())
+            worst = max(worst, check_difference(found[name], value, f"{place} in `{name}`", tolerance))
         served = _as_arrays(signatures["serving_default"](image=tf.constant(image), mask=tf.constant(mask)))
         levels = expected["completed"] * 127.5 + 127.5
         # Half a level is rounding's.
@@ -118,28 +121,26 @@ def check_difference(found, expected, place, tolerance=TOLERANCE):
 
 
 def _probes(channels):
-    """Yields pictures of coloured squares, uint8, and masks with one hole of 255 and one of 1 that reaches an edge."""
+    """Yields smooth pictures, uint8, and masks with one hole of 255 and one of 1 that reaches an edge."""
     random = np.random.default_rng(0)
     for batch_size in (1, 3):
         for height, width in ((64, 96), (61, 83)):
-            squares = random.integers(256, size=(batch_size, 8, 12, channels), dtype=np.uint8)
-            image = squares.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+            colours = random.integers(40, 216, size=(batch_size, 4, 6, channels))
+            # As smooth as photographs are: on anything else a trained network is at the mercy of rounding.
+            image = tf.image.resize(colours, (64, 96), "bicubic").numpy().round().astype(np.uint8)[:, :height, :width]
             mask = np.zeros((batch_size, height, width, 1), np.uint8)
             mask[:, 12:37, 20:50] = 255
             mask[:, 50:, 70:] = 1
             yield image, mask
 
 
-def _live_outputs(generator, image, mask):
-    """What a signature `raw` must give, without any of its code."""
+def _live_outputs(run, image, mask):
+    """What a signature `raw` must give, without any of its code; `run` is the generator or a graph of it."""
     height, width = image.shape[1:3]
     sides = [(0, 0), (0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0)]
     pixels = np.pad(image, sides, mode="edge").astype(np.float32) / 127.5 - 1.0
     hole = np.pad(mask > 0, sides, mode="edge").astype(np.float32)
-    # As a graph, like the SavedModel: fused kernels round otherwise, and where a trained network's activations are large
-    # the last digit of those is a visible part of a picture.
-    run = tf.function(lambda image, mask: generator([image, mask], training=False))
-    outputs = _as_arrays(run(tf.constant(pixels), tf.constant(hole)))
+    outputs = _as_arrays(run([tf.constant(pixels), tf.constant(hole)], training=False))
     return {name: value if name == "layout" else value[:, :height, :width] for name, value in outputs.items()}
 
 
