@@ -5,10 +5,12 @@ import logging
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from sklearn.datasets import load_sample_images
 
 from gan_test_case import call_main, contents, summaries_of
 from inpainting_test_case import SMALL
+from keras_an.backend import IS_KERAS_3
 from trainers import configs, inpainting_trainer
 
 RUN = SMALL + (
@@ -140,3 +142,15 @@ def test_each_main_names_the_other_for_its_experiments(tmp_path, caplog, main, e
         call_main(f"trainers.{main}", experiment=experiment, model_dir=tmp_path / "run")
     assert caught.value.code == 2 and not (tmp_path / "run").exists()
     assert f"is one of python -m trainers.{other}" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IS_KERAS_3, reason="tracing takes minutes; the trainer itself is tested on Keras 2")
+def test_a_data_set_of_tensorflow_datasets_trains(tmp_path):
+    where = (
+        ",task.train_data.name=cifar10,task.validation_data.name=cifar10,task.validation_data.split=test"
+        ",task.train_data.shuffle_buffer_size=8,runtime.distribution_strategy=one_device,trainer.pretrain_steps=4"
+    )
+    with tfds.testing.mock_data(num_examples=12):
+        train(tmp_path / "run", override=RUN + where, experiment="inpainting_tfds256")
+    assert tf.train.latest_checkpoint(tmp_path / "run").endswith("ckpt-4")
