@@ -108,6 +108,13 @@ def test_the_local_critic_sees_the_square_at_the_corner():
     assert trainer._seen("global", images, None) is images
 
 
+def test_critics_are_float32_where_the_generator_is_mixed():
+    trainer = make_trainer(small_params(runtime__mixed_precision_dtype="bfloat16"))
+    dtypes = {layer.compute_dtype for critic in trainer.critics.values() for layer in critic.layers}
+    assert dtypes == {"float32"}
+    assert trainer.generator.get_layer("coarse_conv1").compute_dtype == "bfloat16"
+
+
 def batch_of(num_images=4, seed=0):
     images = np.random.default_rng(seed).uniform(-1, 1, (num_images, 32, 32, 3)).astype(np.float32)
     mask = masks.fixed(small_params().task.masks, "strokes", 32, num_images).numpy()
@@ -242,10 +249,11 @@ def test_a_run_resumed_across_the_end_of_pretraining_ends_bit_exact(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
+        {"task__model__critic__attention": "attentive_normalization", "runtime__mixed_precision_dtype": "bfloat16"},
         {"task__model__critic__attention": "self_attention", "task__model__generator__attention": "self_attention"},
         {"task__masks__kinds": "[rectangle]", "task__model__generator__attention": "none"},
     ],
-    ids=["self-attention", "rectangles, no attention"],
+    ids=["attentive critics in bfloat16", "self-attention", "rectangles, no attention"],
 )
 def test_other_networks_train_as_well(changes):
     params = small_params(trainer__pretrain_steps=0, **changes)
