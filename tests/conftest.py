@@ -60,3 +60,11 @@ def mirrored():
     if BACKEND != "tensorflow":
         pytest.skip("needs TensorFlow")
     return mirrored_strategy()
+
+
+@pytest.fixture
+def eager():
+    """For single steps: they need no trace then, which takes far longer than the step."""
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)

@@ -9,9 +9,8 @@ import tensorflow as tf
 from gan_test_case import small_params as params_of
 from keras_an.backend import keras
 from keras_an.models import attentive_layers
-from trainers import distribution, gan_trainer, input_pipelines
-
-ONE = tf.distribute.OneDeviceStrategy("CPU:0")
+from trainer_test_case import ONE, batches_from, state, train, values
+from trainers import distribution, gan_trainer
 
 
 def small_params(**overrides):
@@ -22,30 +21,6 @@ def small_params(**overrides):
 def make_trainer(params, strategy=ONE):
     distribution.set_up_runtime(params.runtime)
     return gan_trainer.GanTrainer(params, strategy)
-
-
-def batches_from(params, start_batch=0, strategy=ONE):
-    data, resolution = params.task.train_data, params.task.model.resolution
-    return iter(input_pipelines.training_dataset(strategy, data, resolution, params.runtime.seed, start_batch))
-
-
-def values(variables):
-    return [tf.convert_to_tensor(variable).numpy() for variable in variables]
-
-
-def state(trainer):
-    """All that a checkpoint holds, in order."""
-    items = trainer.checkpoint_items()
-    found = {}
-    for name, item in items.items():
-        variables = item.variables if hasattr(item, "variables") else [item]
-        variables = variables() if callable(variables) else variables
-        found.update({f"{name}/{index}": value for index, value in enumerate(values(variables))})
-    return found
-
-
-def train(trainer, iterator, num_steps):
-    return {name: float(value) for name, value in trainer.train(iterator, tf.constant(num_steps)).items()}
 
 
 class Unbroken:
@@ -156,14 +131,6 @@ def test_bfloat16_stays_finite_and_keeps_weights_in_float32():
     assert all(np.isfinite(value) for value in losses.values())
     assert images.dtype == tf.float32
     assert {value.dtype for value in state(trainer).values() if value.dtype.kind not in "iu"} == {np.dtype("float32")}
-
-
-@pytest.fixture
-def eager():
-    """For single steps: they need no trace then, which takes far longer than the step."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def test_discriminator_steps_take_as_many_batches_a_step(eager):

@@ -147,7 +147,7 @@ def test_inception_gives_a_distance_for_each_mask(tmp_path):
 
 def test_validation_images_are_spread_over_all_and_in_order():
     few, many = (
-        inpainting_metrics._first_images(small_params(task__evaluation__num_images=number)) for number in (3, 10_000)
+        inpainting_metrics._some_images(small_params(task__evaluation__num_images=number)) for number in (3, 10_000)
     )
     assert few.shape == (3, 32, 32, 3) and len(many) == 6 * 64  # squares of three photographs
     np.testing.assert_array_equal(few, many[[0, 191, 383]])

@@ -6,17 +6,8 @@ import tensorflow as tf
 
 from inpainting_test_case import small_params
 from keras_an.backend import keras
-from trainers import distribution, inpainting_trainer, input_pipelines, masks
-
-ONE = tf.distribute.OneDeviceStrategy("CPU:0")
-
-
-@pytest.fixture
-def eager():
-    """Steps without tracing, which is what costs time here."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+from trainer_test_case import ONE, batches_from, state, train, values
+from trainers import distribution, inpainting_trainer, masks
 
 
 def make_trainer(params, strategy=ONE):
@@ -24,32 +15,9 @@ def make_trainer(params, strategy=ONE):
     return inpainting_trainer.InpaintingTrainer(params, strategy)
 
 
-def batches_from(params, start_batch=0, strategy=ONE):
-    data, resolution = params.task.train_data, params.task.model.resolution
-    return iter(input_pipelines.training_dataset(strategy, data, resolution, params.runtime.seed, start_batch))
-
-
-def values(variables):
-    return [tf.convert_to_tensor(variable).numpy() for variable in variables]
-
-
-def state(trainer):
-    """All that a checkpoint holds, by name and order."""
-    found = {}
-    for name, item in trainer.checkpoint_items().items():
-        variables = item.variables if hasattr(item, "variables") else [item]
-        variables = variables() if callable(variables) else variables
-        found.update({f"{name}/{index}": value for index, value in enumerate(values(variables))})
-    return found
-
-
 def moved(before, after):
     """The names of the items of which something moved."""
     return {key.split("/")[0] for key in before if not np.array_equal(before[key], after[key])}
-
-
-def train(trainer, iterator, num_steps):
-    return {name: float(value) for name, value in trainer.train(iterator, tf.constant(num_steps)).items()}
 
 
 def with_sgd(trainer, strategy):
@@ -196,7 +164,7 @@ def test_adversarial_term_is_weighted_and_pulls_the_generator(eager):
 
 
 def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, monkeypatch, eager):
-    params = small_params(task__losses__orthogonal_weight=1.0, task__losses__adversarial=1.0)
+    params = small_params(trainer__pretrain_steps=0, task__losses__orthogonal_weight=1.0, task__losses__adversarial=1.0)
     images, mask = (tf.constant(part) for part in batch_of())
     corner = tf.zeros((4, 2), tf.int32)
     monkeypatch.setattr(masks, "draw", lambda *unused: (mask, corner))
@@ -204,7 +172,7 @@ def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, m
     monkeypatch.setattr(inpainting_trainer.InpaintingTrainer, "key", lambda *unused: key)
 
     def one_step(strategy):
-        trainer = with_sgd(make_trainer(small_params(**CHANGES), strategy), strategy)
+        trainer = with_sgd(make_trainer(params, strategy), strategy)
         before = state(trainer)
         batch = {"image": images, "label": tf.zeros((4,), tf.int32)}
         dataset = strategy.distribute_datasets_from_function(
@@ -212,11 +180,6 @@ def test_two_replicas_of_the_same_batch_move_the_weights_as_one_does(mirrored, m
         )
         return before, train(trainer, iter(dataset), 1), state(trainer)
 
-    CHANGES = {
-        "trainer__pretrain_steps": 0,
-        "task__losses__orthogonal_weight": params.task.losses.orthogonal_weight,
-        "task__losses__adversarial": 1.0,
-    }
     start, losses, one = one_step(ONE)
     _, replica_losses, two = one_step(mirrored)
     assert moved(start, one) >= {"generator", "global_critic", "patch_critic"}

@@ -20,13 +20,14 @@ the mask of all images; in a folder, the mask of `photo.jpg` is the file of the 
 
 import collections
 import os
-import shutil
 import sys
 import time
 from typing import NamedTuple, Union
 
 import numpy as np
 from absl import app, flags, logging
+
+from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
 
@@ -233,22 +234,6 @@ def checked_batches(jobs, batch_size):
         step = max(min(batch_size, MAX_PIXELS // (height * width)), 1)
         batches += [same[start : start + step] for start in range(0, len(same), step)]
     return batches
-
-
-def with_progress(batches, done):
-    """Yields lists of images and shows how many are `done`: a bar on a terminal, a line every 10 seconds otherwise."""
-    from tqdm import tqdm
-
-    total, count, on_terminal = sum(map(len, batches)), 0, sys.stderr.isatty()
-    size = shutil.get_terminal_size()  # tqdm itself shows nothing on a terminal that does not know its size
-    shape = {"ncols": size.columns, "nrows": size.lines}
-    with tqdm(total=total, desc=done, unit="image", disable=not on_terminal, **shape) as progress:
-        for batch in batches:
-            yield batch
-            count += len(batch)
-            progress.update(len(batch))
-            if not on_terminal:
-                logging.log_every_n_seconds(logging.INFO, "%d/%d images %s", 10, count, total, done)
 
 
 def read_picture(path):

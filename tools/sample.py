@@ -15,11 +15,12 @@ those of the label's first two images.
 import json
 import math
 import os
-import shutil
 import sys
 
 import numpy as np
 from absl import app, flags, logging
+
+from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
 
@@ -200,17 +201,10 @@ def generate(serve, latents_of, labels):
     Yields:
         A range of indices, and the outputs for them, arrays by name.
     """
-    from tqdm import tqdm
-
-    num, on_terminal = len(labels), sys.stderr.isatty()
-    size = shutil.get_terminal_size()  # tqdm itself shows nothing on a terminal that does not know its size
-    with tqdm(total=num, unit="image", disable=not on_terminal, ncols=size.columns, nrows=size.lines) as progress:
-        for start in range(0, num, FLAGS.batch_size):
-            indices = range(start, min(start + FLAGS.batch_size, num))
-            yield indices, serve(latents_of(indices), labels[indices.start : indices.stop])
-            progress.update(len(indices))
-            if not on_terminal:
-                logging.log_every_n_seconds(logging.INFO, "%d/%d images", 10, indices.stop, num)
+    num = len(labels)
+    batches = [range(start, min(start + FLAGS.batch_size, num)) for start in range(0, num, FLAGS.batch_size)]
+    for indices in with_progress(batches, "drawn"):
+        yield indices, serve(latents_of(indices), labels[indices.start : indices.stop])
 
 
 def write_samples(serve, latents_of, labels):

@@ -26,10 +26,8 @@ class GanTrainer(Trainer):
         with strategy.scope():
             _, self.discriminator = build_networks(params)
             self.discriminator_optimizer = adam(params.trainer.discriminator_optimizer, self.discriminator)
-        # Only losses and gradients are compiled: a strategy's variables cannot be updated inside an XLA program.
-        compiled = tf.function(jit_compile=True) if params.runtime.enable_xla else tf.function
-        self._discriminator_gradients = compiled(self._discriminator_gradients)
-        self._generator_gradients = compiled(self._generator_gradients)
+        self._discriminator_gradients = self.compiled(self._discriminator_gradients)
+        self._generator_gradients = self.compiled(self._generator_gradients)
 
     @property
     def batches_per_step(self):

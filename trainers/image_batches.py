@@ -50,13 +50,18 @@ class ImageBatches:
 
         return self._map(tf.data.Dataset.zip((batches, draws)), read_and_flip)
 
-    def once(self, batch_size):
-        """All images in order."""
-        return self.once_unfinished(batch_size).map(self._finished)
+    def once(self, batch_size, num_images=None):
+        """All images in order, or `num_images` evenly out of all; the others are not decoded."""
+        return self.once_unfinished(batch_size, num_images).map(self._finished)
 
-    def once_unfinished(self, batch_size):
-        """All images in order, at the resolution but in the type of the source, uint8 where they are decoded."""
-        batches = self._map(self._source.once().batch(batch_size), lambda records: self._read(records, keep_size=False))
+    def once_unfinished(self, batch_size, num_images=None):
+        """As `once`, at the resolution but in the type of the source, uint8 where they are decoded."""
+        records = self._source.once()
+        if num_images is not None and num_images < self._source.num_images:
+            chosen = tf.constant(np.linspace(0, self._source.num_images - 1, num_images).astype(np.int64))
+            records = records.enumerate().filter(lambda number, _: tf.reduce_any(number == chosen))
+            records = records.map(lambda _, record: record)
+        batches = self._map(records.batch(batch_size), lambda records: self._read(records, keep_size=False))
         return batches.unbatch().batch(batch_size) if self._data.skip_corrupt else batches
 
     @staticmethod

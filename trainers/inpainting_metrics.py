@@ -16,7 +16,7 @@ MEASURES = ("l1_hole", "psnr_hole", "ssim_hole", "l1", "psnr", "ssim")
 
 
 class InpaintingEvaluator:
-    """Scores a generator on the first images of `task.validation_data`, with masks that are always the same.
+    """Scores a generator on images evenly out of `task.validation_data`, with masks that are always the same.
 
     Args:
         params: `schema.InpaintingConfig`.
@@ -30,7 +30,7 @@ class InpaintingEvaluator:
         self._generator = generator
         self._evaluation = params.task.evaluation
         model, config = params.task.model, params.task.masks
-        self._images = _first_images(params)
+        self._images = _some_images(params)
         self.made_of = f"{len(self._images)} images of the {params.task.validation_data.split} data, fixed masks"
         kinds = self._evaluation.masks
         folder = masks.load_folder(config.path, model.resolution) if "folder" in kinds else None
@@ -168,16 +168,15 @@ def _mean_where(values, mask):
     return tf.reduce_sum(values * mask, axis=(1, 2, 3)) / tf.reduce_sum(mask, axis=(1, 2, 3))
 
 
-def _first_images(params):
-    """The images of validation, float32 `(images, side, side, channels)`."""
-    model, wanted = params.task.model, params.task.evaluation.num_images
+def _some_images(params):
+    """The images of validation, float32 `(images, side, side, channels)`: neighbours are often of one scene."""
+    task = params.task
     dataset = input_pipelines.evaluation_dataset(
-        params.task.validation_data, model.resolution, 1, image_channels=model.image_channels
+        task.validation_data,
+        task.model.resolution,
+        task.validation_data.global_batch_size,
+        image_channels=task.model.image_channels,
+        num_images=task.evaluation.num_images,
     )
-    # Evenly out of all, since neighbours are often of one scene.
-    number = input_pipelines.open_source(params.task.validation_data, model.resolution).num_images
-    wanted = min(wanted, number)
-    chosen = set(np.linspace(0, number - 1, wanted).astype(int))
     with input_pipelines.value_errors():
-        kept = dataset.enumerate().filter(lambda index, _: tf.reduce_any(index == sorted(chosen)))
-        return np.concatenate([batch["image"].numpy() for _, batch in kept])
+        return np.concatenate([batch["image"].numpy() for batch in dataset])

@@ -54,10 +54,8 @@ class InpaintingTrainer(Trainer):
         if "folder" in params.task.masks.kinds:
             self._folder = masks.load_folder(params.task.masks.path, params.task.model.resolution)
         self.phase_ends = (params.trainer.pretrain_steps,)
-        # Only losses and gradients are compiled: a strategy's variables cannot be updated inside an XLA program.
-        compiled = tf.function(jit_compile=True) if params.runtime.enable_xla else tf.function
-        self._critic_gradients = compiled(self._critic_gradients)
-        self._generator_gradients = compiled(self._generator_gradients)
+        self._critic_gradients = self.compiled(self._critic_gradients)
+        self._generator_gradients = self.compiled(self._generator_gradients)
 
     def batches_before(self, step):
         """Batches that every replica has taken before this step."""

@@ -50,7 +50,7 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
     return strategy.distribute_datasets_from_function(make)
 
 
-def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num_classes=None):
+def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num_classes=None, num_images=None):
     """All images once, in order, not flipped; the last batch may be smaller.
 
     Args:
@@ -59,6 +59,7 @@ def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num
         batch_size: integer.
         image_channels: 1 or 3, or None for what the source has.
         num_classes: as in `training_dataset`.
+        num_images: integer, how many images evenly out of all; None is all.
 
     Returns:
         `tf.data.Dataset` of `{"image", "label"}`, float32 `(batch, resolution, resolution, image_channels)` in [-1, 1]
@@ -70,7 +71,7 @@ def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num
     """
     source = open_source(data, resolution, num_classes)
     batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
-    return batches.once(batch_size).prefetch(tf.data.AUTOTUNE)
+    return batches.once(batch_size, num_images).prefetch(tf.data.AUTOTUNE)
 
 
 def load_arrays(data, resolution, *, image_channels=None, num_classes=None):

@@ -68,6 +68,13 @@ class Trainer:
             self.step.assign_add(1)
         return dict(zip(names, tf.unstack(totals / tf.cast(num_steps, tf.float32))))
 
+    def compiled(self, function):
+        """`function` of losses and gradients as a graph, by XLA where the configuration says so.
+
+        Nothing else is compiled: a strategy's variables cannot be updated inside an XLA program.
+        """
+        return tf.function(function, jit_compile=True) if self.params.runtime.enable_xla else tf.function(function)
+
     def key(self, purpose, index):
         """The key of a draw by seed, step, replica, purpose and number: the same in a resumed run."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_an.backend import keras
 from keras_an.losses import id_mrf_loss
 
-_STYLE, _CONTENT = ("block3_conv2", "block4_conv2"), ("block4_conv2",)
+_WEIGHTS = {"block3_conv2": 1.0, "block4_conv2": 2.0}  # style on both, content on the second
 _MEAN = (123.68, 116.779, 103.939)  # of ImageNet: red, green, blue
 
 
@@ -36,17 +36,13 @@ class IdMrf:
                 f"`task.losses.vgg_weights` must hold the weights of keras.applications.VGG19 without its top. "
                 f"Received: {weights!r}: {str(error).splitlines()[0]}"
             ) from error
-        self._network = keras.Model(vgg.inputs, [vgg.get_layer(name).output for name in _STYLE])
+        self._network = keras.Model(vgg.inputs, [vgg.get_layer(name).output for name in _WEIGHTS])
         self._network.trainable = False
 
     def __call__(self, target, prediction):
         """The term of images float32 `(batch, height, width, 3)` in [-1, 1], a float32 scalar."""
-        pair = zip(self._features(target), self._features(prediction))
-        loss = 0.0
-        for name, (wanted, found) in zip(_STYLE, pair):
-            terms = (name in _STYLE) + (name in _CONTENT)
-            loss += terms * id_mrf_loss(wanted, found)
-        return loss
+        parts = zip(_WEIGHTS.values(), self._features(target), self._features(prediction))
+        return tf.add_n([weight * id_mrf_loss(wanted, found) for weight, wanted, found in parts])
 
     def _features(self, images):
         pixels = (images + 1.0) * 127.5 - tf.constant(_MEAN)

@@ -33,7 +33,7 @@ def generator_hinge_loss(fake_logits):
     References:
         SAGAN (Zhang et al., ICML 2019), Eq. 4.
     """
-    return -ops.mean(ops.cast(fake_logits, "float32"))
+    return generator_wasserstein_loss(fake_logits)
 
 
 def critic_wasserstein_loss(real_scores, fake_scores):

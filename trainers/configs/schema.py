@@ -194,7 +194,7 @@ class InpaintingLossesConfig:
 class InpaintingEvaluationConfig:
     """How completed images are scored against those of `validation_data`, with masks that stay the same.
 
-    masks: kinds, each scored on its own. num_images: the first of the data. biharmonic: whether scikit-image's
+    masks: kinds, each scored on its own. num_images: evenly out of the data. biharmonic: whether scikit-image's
     biharmonic fill, which takes a second or so for each image, is scored beside. inception_path: of TF-GAN's
     Inception, for FID; empty, there is none.
     """
