@@ -7,7 +7,7 @@ from skimage import metrics as skimage_metrics
 
 from gan_test_case import fake_inception
 from inpainting_test_case import small_params
-from trainers import fills, inpainting_metrics, masks
+from trainers import fills, inception_features, inpainting_metrics, masks
 from trainers.configs.networks import build_inpainting_generator
 
 
@@ -134,9 +134,10 @@ def test_scalars_watch_the_attentive_layer(evaluator):
     assert set(evaluator.scalars()) == {f"generator/attentive_attention/{name}" for name in names}
 
 
-def test_inception_gives_a_distance_for_each_mask(tmp_path):
+def test_inception_gives_a_distance_for_each_mask(tmp_path, monkeypatch):
+    monkeypatch.setattr(inception_features, "NUM_FEATURES", 6)
     params = small_params(
-        task__evaluation__inception_path=fake_inception(tmp_path / "inception", num_features=2048),
+        task__evaluation__inception_path=fake_inception(tmp_path / "inception"),
         task__evaluation__biharmonic="false",
     )
     evaluator = inpainting_metrics.InpaintingEvaluator(params, build_inpainting_generator(params))
