@@ -105,7 +105,8 @@ def serving_module(generator, latent_dim):
     from keras_an.models import attentive_layers, attentive_probe
 
     module = tf.Module()
-    module.probe = attentive_probe(generator)
+    module.weights = generator.variables  # of the layers themselves, each would be traced by itself
+    probe = attentive_probe(generator)
     has_layouts = bool(attentive_layers(generator))
 
     @tf.function(
@@ -115,7 +116,7 @@ def serving_module(generator, latent_dim):
         ]
     )
     def serve(z, label):
-        seen = module.probe([z, label], training=False)
+        seen = probe([z, label], training=False)
         outputs = {"images": seen["outputs"]}
         return {**outputs, "layouts": seen["layouts"][0]} if has_layouts else outputs
 

@@ -40,7 +40,7 @@ def inpainting_module(generator):
         The module, and a dictionary of concrete functions: `serving_default` and `raw`.
     """
     module = tf.Module()
-    module.generator = generator
+    module.weights = generator.variables  # of the layers themselves, each would be traced by itself
     signature = [
         tf.TensorSpec((None, None, None, generator.inputs[0].shape[-1]), tf.uint8, name="image"),
         tf.TensorSpec((None, None, None, 1), tf.uint8, name="mask"),
@@ -53,7 +53,7 @@ def inpainting_module(generator):
         height, width = tf.shape(image)[1], tf.shape(image)[2]
         pixels = tf.cast(image, tf.float32) / 127.5 - 1.0
         hole = tf.cast(mask > 0, tf.float32)
-        outputs = module.generator([_padded(pixels), _padded(hole)], training=False)
+        outputs = generator([_padded(pixels), _padded(hole)], training=False)
         return {name: value if name == "layout" else value[:, :height, :width] for name, value in outputs.items()}
 
     @tf.function(input_signature=signature)
@@ -89,10 +89,17 @@ def verify_inpainting(path, generator):
             number, where a completed picture is off by more than a level, or a known pixel by anything.
     """
     signatures = tf.saved_model.load(path).signatures
+    channels = generator.inputs[0].shape[-1]
+    sizes = [tf.TensorSpec((None, None, None, last)) for last in (channels, 1)]
+
+    def live(inputs):
+        return generator(inputs, training=False)
+
+    graph = tf.function(live, [sizes])  # of any size, so it is traced once
     worst = 0.0
-    for image, mask in _probes(channels=generator.inputs[0].shape[-1]):
+    for image, mask in _probes(channels):
         place = f"The SavedModel in {path} differs from the live model on a probe {image.shape}"
-        expected, as_graph = (_live_outputs(run, image, mask) for run in (generator, tf.function(generator)))
+        expected, as_graph = (_live_outputs(run, image, mask) for run in (live, graph))
         found = _as_arrays(signatures["raw"](image=tf.constant(image), mask=tf.constant(mask)))
         if set(found) != set(expected):
             raise ExportError(f"{place}: it has the outputs {sorted(found)}, not {sorted(expected)}.")
@@ -135,12 +142,12 @@ def _probes(channels):
 
 
 def _live_outputs(run, image, mask):
-    """What a signature `raw` must give, without any of its code; `run` is the generator or a graph of it."""
+    """What a signature `raw` must give, without any of its code; `run` is the generator at inference or its graph."""
     height, width = image.shape[1:3]
     sides = [(0, 0), (0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0)]
     pixels = np.pad(image, sides, mode="edge").astype(np.float32) / 127.5 - 1.0
     hole = np.pad(mask > 0, sides, mode="edge").astype(np.float32)
-    outputs = _as_arrays(run([tf.constant(pixels), tf.constant(hole)], training=False))
+    outputs = _as_arrays(run([tf.constant(pixels), tf.constant(hole)]))
     return {name: value if name == "layout" else value[:, :height, :width] for name, value in outputs.items()}
 
 
