@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_test_case import call_main, contents, trained_run
+from gan_test_case import call_main, contents, exported_run, trained_run
+from inpainting_test_case import small_params
 from trainers import configs
 from trainers.configs import networks
 
@@ -51,10 +52,8 @@ def exit_code_of(*args, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def exported(model_dir, tmp_path_factory):
-    output_dir = tmp_path_factory.mktemp("exports") / "saved_model"
-    export(model_dir, output_dir)
-    return output_dir
+def exported(tmp_path_factory):
+    return exported_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def serve(saved_model, count=6):
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_tensorflow_alone_gets_images_and_layouts(consumed, size):
     images, layouts = consumed[f"first_images_{size}"], consumed[f"first_layouts_{size}"]
-    assert images.shape == (size, 16, 16, 1) and images.dtype == np.float32
+    assert images.shape == (size, 8, 8, 1) and images.dtype == np.float32
     assert np.abs(images).max() <= 1.0 and images.std() > 0
     assert layouts.shape == (size, 8, 8, 3) and layouts.dtype == np.float32
     assert layouts.min() >= 0.0
@@ -98,7 +97,7 @@ def test_signature_names_types_and_free_batch(exported):
         "label": ([None], tf.int32),
     }
     assert {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()} == {
-        "images": [None, 16, 16, 1],
+        "images": [None, 8, 8, 1],
         "layouts": [None, 8, 8, 3],
     }
 
@@ -109,7 +108,7 @@ def test_metadata_names_the_checkpoint(exported):
     assert {name: metadata[name] for name in ("num_classes", "latent_dim", "resolution")} == {
         "num_classes": 10,
         "latent_dim": 8,
-        "resolution": 16,
+        "resolution": 8,
     }
     assert not list(exported.parent.glob("*.partial"))
 
@@ -204,7 +203,7 @@ def test_checkpoint_of_other_networks_is_refused(model_dir, tmp_path, caplog):
 
 
 def test_inpainting_run_gives_both_signatures(tmp_path):
-    params = configs.resolve("inpainting_photos64")
+    params = small_params()
     run = tmp_path / "run"
     run.mkdir()
     (run / "params.yaml").write_text(configs.dump(params), encoding="utf-8")

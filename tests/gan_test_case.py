@@ -1,9 +1,10 @@
 """What the tests of trainers and tools share: a small GAN, mains as functions, and readers of what a run writes."""
 
 import contextlib
-import functools
+import fcntl
 import importlib
 import io
+import os
 import pathlib
 import sys
 
@@ -31,7 +32,8 @@ SMALL = ",".join(
         "trainer.discriminator_steps=1",
     ]
 )
-RUN = SMALL + (
+# One block in each network: tracing is what costs time here.
+RUN = SMALL.replace("resolution=16", "resolution=8") + (
     ",trainer.train_steps=8,trainer.steps_per_loop=4,trainer.summary_interval=4,trainer.checkpoint_interval=4"
     ",trainer.validation_interval=8,runtime.distribution_strategy=mirrored"
 )
@@ -74,21 +76,46 @@ def train_gan(model_dir, mode="train_and_eval", override=RUN):
     call_main("trainers.train_gan", experiment="gan_digits32", mode=mode, model_dir=model_dir, params_override=override)
 
 
+def made_once(tmp_path_factory, name, make):
+    """The folder `name`, to which `make` wrote; once in a session, also where its tests run in several processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with open(base / f"{name}.lock", "a+", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if not lock.read():
+            make(base / name)
+            lock.write("made")
+    return base / name
+
+
 def trained_run(tmp_path_factory):
-    """The folder of a run of 8 steps on two replicas, and what it printed; made once in a session.
+    """The folder of a run of 8 steps on two replicas, and what it printed.
 
     Tests that write to the folder take a copy.
     """
-    return _trained_run(tmp_path_factory.getbasetemp())
+
+    def make(folder):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            train_gan(folder / "run")
+        (folder / "printed.txt").write_text(printed.getvalue(), encoding="utf-8")
+
+    folder = made_once(tmp_path_factory, "trained", make)
+    return folder / "run", (folder / "printed.txt").read_text(encoding="utf-8")
 
 
-@functools.lru_cache(maxsize=1)
-def _trained_run(folder):
-    model_dir = folder / "trained_run"
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        train_gan(model_dir)
-    return model_dir, printed.getvalue()
+def exported_run(tmp_path_factory):
+    """The SavedModel of `trained_run`, averaged weights: 8 x 8 grey images of 10 classes, latents of 8.
+
+    Tests that write to the folder take a copy.
+    """
+    model_dir, _ = trained_run(tmp_path_factory)
+
+    def make(folder):
+        call_main("tools.export_saved_model", model_dir=model_dir, output_dir=folder / "saved_model")
+
+    return made_once(tmp_path_factory, "exported", make) / "saved_model"
 
 
 def fake_inception(path, num_features=6, seed=0):

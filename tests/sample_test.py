@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_test_case import call_main, contents, trained_run
+from gan_test_case import call_main, contents, exported_run
 
 CLASSES = 5
 GAP = 2
@@ -44,10 +44,7 @@ def generator(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The SavedModel of a trained run: 16 x 16 grey images of 10 classes, latents of 8."""
-    output_dir = tmp_path_factory.mktemp("exports") / "saved_model"
-    call_main("tools.export_saved_model", model_dir=trained_run(tmp_path_factory)[0], output_dir=output_dir)
-    return output_dir
+    return exported_run(tmp_path_factory)
 
 
 def sample(saved_model, output_dir, **flag_values):
@@ -94,7 +91,7 @@ def test_images_are_what_the_saved_model_says_for_the_latents_of_their_number(ex
     z = tf.stack([latent(index, seed=3, latent_dim=8) for index in range(5)])
     expected = serve(z=z, label=tf.constant(labels))["images"].numpy() * 127.5 + 127.5
     found = np.stack(list(pictures.values()))
-    assert found.shape == (5, 16, 16, 3) and found.dtype == np.uint8 and found.std() > 1
+    assert found.shape == (5, 8, 8, 3) and found.dtype == np.uint8 and found.std() > 1
     np.testing.assert_allclose(found, expected.repeat(3, axis=-1), atol=0.51)
 
 
@@ -193,7 +190,7 @@ def test_interpolation_of_the_same_ends_is_constant_and_of_opposite_ends_is_stra
 
 def test_interpolation_shows_the_label_of_its_row(exported, tmp_path):
     pictures = sample(exported, tmp_path / "out", num=4, labels="4,1", interpolate=True, steps=3)
-    tiles = tiles_of(pictures["interpolation.png"], 16, 16).astype(int)
+    tiles = tiles_of(pictures["interpolation.png"], 8, 8).astype(int)
     np.testing.assert_allclose(tiles[0, 0], pictures["00000_label4.png"], atol=1)
     np.testing.assert_allclose(tiles[1, 2], pictures["00003_label1.png"], atol=1)
 
@@ -214,7 +211,7 @@ def test_layouts_lie_beside_their_images(generator, tmp_path):
 def test_layouts_of_a_trained_generator(exported, tmp_path):
     pictures = sample(exported, tmp_path / "out", num=2, layouts=True)
     assert list(pictures) == [f"0000{i}_label{i}{suffix}.png" for i in range(2) for suffix in ("", "_layouts")]
-    assert pictures["00001_label1_layouts.png"].shape == (16, 5 * (16 + GAP) - GAP, 3)
+    assert pictures["00001_label1_layouts.png"].shape == (8, 5 * (8 + GAP) - GAP, 3)
 
 
 def test_files_of_other_names_stay_where_overwriting_is_asked_for(generator, tmp_path):

@@ -51,8 +51,8 @@ def test_run_leaves_checkpoints_pictures_and_its_configuration(run):
 
 def test_pictures_are_rows_of_classes_and_of_layouts(run):
     model_dir, _ = run
-    side = 10 * 16 + 9 * 2
-    shapes = {"samples": (side, side, 3), "layouts": (side, (2 + 3) * 16 + 4 * 2, 3)}
+    side = 10 * 8 + 9 * 2
+    shapes = {"samples": (side, side, 3), "layouts": (side, (2 + 3) * 8 + 4 * 2, 3)}
     found = summaries_of(model_dir / "validation")
     for name, shape in shapes.items():
         picture = tf.io.decode_png((model_dir / f"{name}.png").read_bytes()).numpy()
