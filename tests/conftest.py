@@ -1,5 +1,6 @@
 """Seeds, float32 after each test; on TensorFlow two logical CPU devices, and one strategy over both of them."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -7,12 +8,18 @@ if os.environ.get("KERAS_BACKEND") == "jax":
     # JAX compiles each operation for each shape, which is what its tests spend their time on.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+else:
+    # Tests compile a step to take it twice.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import pytest
 from absl import flags
 
 from keras_an.backend import keras
 from layer_test_case import BACKEND, mirrored_strategy, record_gradients
+
+# Tracing makes millions of objects that stay; to look for garbage among them so often takes a tenth of the tests' time.
+gc.set_threshold(50_000)
 
 if BACKEND == "tensorflow":
     import tensorflow
