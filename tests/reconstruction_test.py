@@ -17,22 +17,27 @@ def holes(seed=2, shape=(2, 4, 5, 1)):
 
 
 @pytest.mark.parametrize("part", ["hole", "known"])
-def test_l1_is_the_mean_over_the_pixels_of_a_part(part):
+def test_l1_is_the_mean_over_images_of_that_over_the_pixels_of_a_part(part):
     target, prediction, mask = images(0), images(1), holes()
     weights = mask if part == "hole" else 1 - mask
-    errors = [
-        abs(float(target[index]) - float(prediction[index]))
-        for index in np.ndindex(*target.shape)
-        if weights[index[:3]][0] > 0
-    ]
-    np.testing.assert_allclose(l1_loss(*tensors([target, prediction, weights])), np.mean(errors), rtol=1e-5)
+    means = []
+    for image in range(2):
+        errors = [
+            abs(float(target[(image, *index)]) - float(prediction[(image, *index)]))
+            for index in np.ndindex(*target.shape[1:])
+            if weights[(image, *index[:2], 0)] > 0
+        ]
+        means.append(np.mean(errors))
+    assert np.sum(weights[0]) != np.sum(weights[1])
+    np.testing.assert_allclose(l1_loss(*tensors([target, prediction, weights])), np.mean(means), rtol=1e-5)
 
 
 def test_l1_weighs_pixels_and_counts_them():
     """A weight of half halves a pixel's error, and not the number of pixels."""
     target, prediction, mask = images(0), images(1), holes()
     weights = mask * np.random.default_rng(3).uniform(0.1, 1.0, size=mask.shape).astype(np.float32)
-    expected = (weights * np.abs(target - prediction)).sum() / (3 * mask.sum())
+    sums = (weights * np.abs(target - prediction)).sum(axis=(1, 2, 3))
+    expected = np.mean(sums / (3 * mask.sum(axis=(1, 2, 3))))
     np.testing.assert_allclose(l1_loss(*tensors([target, prediction, weights])), expected, rtol=1e-5)
     whole = l1_loss(*tensors([target, prediction, mask]))
     np.testing.assert_allclose(l1_loss(*tensors([target, prediction, mask / 2])), whole / 2, rtol=1e-5)

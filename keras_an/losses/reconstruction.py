@@ -4,7 +4,10 @@ from keras_an.backend import ops
 
 
 def l1_loss(target, prediction, weights):
-    """`sum(weights * |target - prediction|) / (channels * sum(weights > 0))`: the mean over the pixels that count.
+    """The mean over images of `sum(weights * |target - prediction|) / (channels * sum(weights > 0))`.
+
+    In each image it is the mean over the pixels that count, so that the loss of a batch is the mean of its parts', as
+    data-parallel training takes it.
 
     Args:
         target: `(batch, height, width, channels)`.
@@ -13,15 +16,16 @@ def l1_loss(target, prediction, weights):
             `1 - mask` for what is known.
 
     Returns:
-        float32 scalar; 0 where no pixel counts.
+        float32 scalar; an image where no pixel counts adds 0.
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.2.
     """
     weights = ops.cast(weights, "float32")
     errors = ops.abs(ops.cast(target, "float32") - ops.cast(prediction, "float32"))
-    counted = ops.sum(ops.cast(weights > 0, "float32"))
-    return ops.sum(weights * ops.mean(errors, axis=-1, keepdims=True)) / ops.maximum(counted, 1.0)
+    counted = ops.sum(ops.cast(weights > 0, "float32"), axis=(1, 2, 3))  # (batch,)
+    sums = ops.sum(weights * ops.mean(errors, axis=-1, keepdims=True), axis=(1, 2, 3))
+    return ops.mean(sums / ops.maximum(counted, 1.0))
 
 
 def spatial_discount(mask, gamma=0.9, reach=64):
