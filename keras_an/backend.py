@@ -50,6 +50,14 @@ if IS_KERAS_3:
         """The dtype in which a layer of `compute_dtype` reads its floating-point `variable`."""
         return compute_dtype if variable._autocast else variable.dtype
 
+    def loss_scale(optimizer):
+        """The factor by which a `LossScaleOptimizer` wants its loss, a float32 scalar."""
+        return optimizer.scale_loss(ops.ones(()))
+
+    def apply_scaled_gradients(optimizer, gradients, variables):
+        """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
+        optimizer.apply_gradients(zip(gradients, variables))
+
     def random_uniform(shape, seed_generator):
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
@@ -112,6 +120,12 @@ else:
 
     def dtype_when_read(variable, compute_dtype):
         return compute_dtype if hasattr(variable, "true_dtype") else variable.dtype
+
+    def loss_scale(optimizer):
+        return optimizer.get_scaled_loss(tf.constant(1.0))
+
+    def apply_scaled_gradients(optimizer, gradients, variables):
+        optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))
 
     def random_uniform(shape, seed_generator):
         seed = tf.identity(seed_generator.state)

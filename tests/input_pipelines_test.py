@@ -163,8 +163,13 @@ def assert_workers_share_epochs(data, count):
     np.testing.assert_array_equal(resumed, seen[1][3:7])
 
 
-def test_workers_see_disjoint_images_that_cover_an_epoch(numbered):
-    assert_workers_share_epochs(numbered, 2)
+def test_workers_see_disjoint_images_that_cover_an_epoch(numbered, unbroken):
+    if numbered.dataset == "folder":  # of which workers share the global batches of one order, that of a worker alone
+        parts = [batches(numbered, 9, Workers(number, 2)) for number in range(2)]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), unbroken)
+        np.testing.assert_array_equal(batches(numbered, 4, Workers(1, 2), start_batch=3), parts[1][3:7])
+    else:
+        assert_workers_share_epochs(numbered, 2)
 
 
 def test_workers_share_a_file_where_there_are_fewer_than_workers(tmp_path):

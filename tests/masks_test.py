@@ -24,7 +24,8 @@ KINDS = ("rectangle", "center", "strokes")
 
 def draw(*kinds, num_images=200, key=(3, 4), resolution=32, folder=None, **changes):
     config = dataclasses.replace(CONFIG, kinds=list(kinds), **changes)
-    mask, corner = masks.draw(config, resolution, num_images, tf.constant(key, tf.int64), folder)
+    draws = masks.draw(config, num_images, tf.constant(key, tf.int64))
+    mask, corner = masks.make(config, resolution, draws, folder)
     return mask.numpy(), corner.numpy()
 
 
@@ -50,7 +51,8 @@ def test_masks_are_zeros_and_ones_and_hide_a_part(kind):
 def test_a_key_decides_the_masks_in_graphs_as_well(kind):
     first, _ = draw(kind)
     np.testing.assert_array_equal(draw(kind)[0], first)
-    inside = tf.function(lambda key: masks.draw(dataclasses.replace(CONFIG, kinds=[kind]), 32, 200, key)[0])
+    config = dataclasses.replace(CONFIG, kinds=[kind])
+    inside = tf.function(lambda key: masks.make(config, 32, masks.draw(config, 200, key))[0])
     np.testing.assert_array_equal(inside(tf.constant((3, 4), tf.int64)), first)
     assert (kind == "center") == np.array_equal(draw(kind, key=(3, 5))[0], first)
 

@@ -192,7 +192,8 @@ def test_file_that_is_no_yaml_is_an_error(tmp_path):
     "key, value, nearest",
     [
         ("runtime.distribution_strategy", "mirorred", "mirrored"),
-        ("runtime.mixed_precision_dtype", "float16", "bfloat16"),
+        ("runtime.mixed_precision_dtype", "bfloat", "bfloat16"),
+        ("runtime.cluster", "slrum", "slurm"),
         ("task.train_data.dataset", "digit", "digits"),
         ("task.validation_data.dataset", "digit", "digits"),
         ("task.train_data.split", "tran", "train"),
@@ -287,3 +288,35 @@ def test_nothing_is_written_where_the_experiment_is_unknown(tmp_path):
         call_main("trainers.train_gan", experiment="gan", model_dir=tmp_path / "new")
     assert caught.value.code == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("runtime.distribution_strategy=parameter_server", "must not be 'parameter_server': its workers update"),
+        ("runtime.distribution_strategy=tpu", "`runtime.tpu` must be given where .* Received: '' with 'tpu'"),
+        ("runtime.tpu=local", "`runtime.tpu` must be given where .* Received: 'local' with"),
+        (
+            "runtime.distribution_strategy=mirrored,runtime.all_reduce_alg=ring",
+            r"`runtime.all_reduce_alg` must be one of \('nccl', 'hierarchical_copy', 'one_device'\)",
+        ),
+        (
+            "runtime.distribution_strategy=multi_worker_mirrored,runtime.all_reduce_alg=one_device",
+            r"`runtime.all_reduce_alg` must be one of \('nccl', 'ring'\)",
+        ),
+        (
+            "runtime.distribution_strategy=off,runtime.all_reduce_alg=nccl",
+            "`runtime.all_reduce_alg` is of 'mirrored' and 'multi_worker_mirrored' alone. Received: 'nccl'",
+        ),
+        ("runtime.grace_seconds=0", "`runtime.grace_seconds` must be positive. Received: 0.0"),
+        ("trainer.loss_upper_bound=0", "`trainer.loss_upper_bound` must be positive. Received: 0.0"),
+        ("trainer.max_recoveries=-1", "`trainer.max_recoveries` must not be negative. Received: -1"),
+        (
+            "trainer.discriminator_optimizer.decay_steps=-1",
+            "`trainer.discriminator_optimizer.decay_steps` must not be negative. Received: -1",
+        ),
+    ],
+)
+def test_runtime_and_guard_are_checked(override, words):
+    with pytest.raises(configs.ConfigError, match=words):
+        configs.resolve(EXPERIMENT, params_override=override)

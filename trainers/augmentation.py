@@ -12,9 +12,9 @@ def draw(policy, num_images, key):
         key: int64 `(2,)`, of `tf.random.stateless_uniform`.
 
     Returns:
-        float32 `(3 * len(policy), num_images, 1)` in [0, 1).
+        float32 `(num_images, 3 * len(policy), 1)` in [0, 1).
     """
-    return tf.random.stateless_uniform((3 * len(policy), num_images, 1), key, alg="philox")
+    return tf.random.stateless_uniform((num_images, 3 * len(policy), 1), key, alg="philox")
 
 
 def augment(images, policy, draws):
@@ -31,6 +31,7 @@ def augment(images, policy, draws):
     References:
         Differentiable Augmentation for Data-Efficient GAN Training (Zhao et al., NeurIPS 2020), Section 3.2.
     """
+    draws = tf.transpose(draws, (1, 0, 2))
     for index, name in enumerate(policy):
         images = POLICIES[name](images, draws[3 * index : 3 * index + 3])
     return images

@@ -25,7 +25,10 @@ class IndexedSource:
         decoded: whether `read` gives images, for a vector of numbers, rather than encoded bytes, for one number.
         read: function from int64 numbers to `{"image", "label"}`, images or their encoded bytes.
         name_of: function from numbers of images to their names in errors.
+        has_one_order: True: all workers shuffle alike, and each takes its part of every global batch.
     """
+
+    has_one_order = True
 
     def __init__(self, num_images, class_names, read, name_of=None, decoded=False):
         self.num_images = num_images
@@ -36,7 +39,7 @@ class IndexedSource:
         self.name_of = name_of
 
     def stream(self, context, seed, start):
-        """Numbers of all images of an input pipeline, shuffled anew in each epoch, without end.
+        """Numbers of all images, shuffled anew in each epoch, without end.
 
         Args:
             context: `tf.distribute.InputContext`.
@@ -46,12 +49,12 @@ class IndexedSource:
         Returns:
             `tf.data.Dataset` of what `read` takes.
         """
-        own = tf.range(context.input_pipeline_id, self.num_images, context.num_input_pipelines, dtype=tf.int64)
-        epoch, start = divmod(start, len(own))
+        epoch, start = divmod(start, self.num_images)
 
         def epoch_order(epoch):
             key = tf.stack([tf.constant(seed, tf.int64), epoch])
-            return tf.random.experimental.stateless_shuffle(own, key, alg="philox")
+            numbers = tf.range(self.num_images, dtype=tf.int64)
+            return tf.random.experimental.stateless_shuffle(numbers, key, alg="philox")
 
         return tf.data.Dataset.counter(epoch).map(epoch_order).unbatch().skip(start)
 
@@ -72,6 +75,8 @@ class RecordSource:
 
     decoded = False
 
+    has_one_order = False  # no worker reads what another one sees
+
     @staticmethod
     def name_of(record):
         """The names of records in errors."""
@@ -88,7 +93,7 @@ class RecordSource:
         self._shuffle_buffer_size = shuffle_buffer_size
 
     def stream(self, context, seed, start):
-        """As `IndexedSource.stream`. Each pipeline has its own files where there are enough, else every nth record.
+        """As `IndexedSource.stream`, but of one input pipeline, with its own files where enough, else every nth record.
 
         Whole epochs are left out unread; within an epoch records are read, but not decoded.
         """

@@ -32,14 +32,26 @@ class ImageBatches:
         self._skipped = set()
         self._decode = tf.function(self._decode)  # traced once for both ways of reading
 
-    def shuffled(self, stream, batch_size, seed, start, context):
-        """Full batches of an endless stream whose first record has the number `start`."""
-        batches = stream.batch(batch_size, drop_remainder=True)
-        if not self._data.random_flip and not self._data.random_crop:
-            return self._map(batches, lambda records: self._finished(self._read(records, keep_size=True)))
-        draws = _draws(seed, context.input_pipeline_id, start).batch(batch_size)
+    def shuffled(self, seed, start_batch, context):
+        """Endless full batches of a worker, one after the other for its replicas.
 
-        def read_and_flip(records, draws):
+        Args:
+            seed: integer, of the order and the draws.
+            start_batch: batches to leave out at the start, of each replica.
+            context: `tf.distribute.InputContext`.
+        """
+        workers = context.num_input_pipelines
+        batch_size = context.get_per_replica_batch_size(self._data.global_batch_size)
+        own = batch_size * (context.num_replicas_in_sync // workers)  # images of this worker in a global batch
+        one_order = self._source.has_one_order
+        start = start_batch * (self._data.global_batch_size if one_order else own)
+        records = self._source.stream(context, seed, start)
+        draws = _draws(seed, 0 if one_order else context.input_pipeline_id, start)
+        records = tf.data.Dataset.zip((records, draws))
+        if one_order and workers > 1:
+            records = records.batch(own).shard(workers, context.input_pipeline_id).unbatch()
+
+        def read(records, draws):
             batch = self._read(records, keep_size=True, places=draws[:, 1:] if self._data.random_crop else None)
             if not self._data.random_flip:
                 return self._finished(batch)
@@ -48,7 +60,7 @@ class ImageBatches:
             image = tf.compat.v1.where(draws[:, 0] < 0.5, mirrored, batch["image"])
             return self._finished({**batch, "image": image})
 
-        return self._map(tf.data.Dataset.zip((batches, draws)), read_and_flip)
+        return self._map(records.batch(batch_size, drop_remainder=True), read)
 
     def once(self, batch_size, num_images=None):
         """All images in order, or `num_images` evenly out of all; the others are not decoded."""

@@ -1,5 +1,7 @@
 """One step of inpainting: plumbing between generator, critics, losses and optimizers."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_an.losses import (
@@ -11,7 +13,7 @@ from keras_an.losses import (
 )
 from trainers import cost, masks
 from trainers.configs.networks import build_critics, build_inpainting_generator
-from trainers.trainer import Trainer, adam, mean_of, sum_of
+from trainers.trainer import Trainer, integer, mean_of, norm_of, sum_of
 from trainers.vgg_features import IdMrf
 
 RECONSTRUCTION_METRICS = (
@@ -22,10 +24,17 @@ RECONSTRUCTION_METRICS = (
     "mask_coverage",
     "mask_coverage_least",
     "mask_coverage_most",
+    "generator_gradient_norm",
 )
-ADVERSARIAL_METRICS = (*RECONSTRUCTION_METRICS, "generator_adversarial", "critic_loss", "gradient_penalty")
+ADVERSARIAL_METRICS = (
+    *RECONSTRUCTION_METRICS,
+    "generator_adversarial",
+    "critic_loss",
+    "gradient_penalty",
+    "critic_gradient_norm",
+)
 
-# What a draw is for; with the seed, the step, the replica and the batch's number it is the key of the draw.
+# What a draw is for.
 _CRITIC, _GENERATOR, _INTERPOLATION = 0, 1, 2
 
 
@@ -48,7 +57,7 @@ class InpaintingTrainer(Trainer):
         super().__init__(params, strategy, lambda: build_inpainting_generator(params))
         with strategy.scope():
             self.critics = build_critics(params)
-            self.critic_optimizer = adam(params.trainer.discriminator_optimizer, *self.critics.values())
+            self.critic_optimizer = self.optimizer(params.trainer.discriminator_optimizer, *self.critics.values())
             self._id_mrf = IdMrf(params.task.losses.vgg_weights) if params.task.losses.vgg_weights else None
         self._folder = None
         if "folder" in params.task.masks.kinds:
@@ -87,8 +96,11 @@ class InpaintingTrainer(Trainer):
             Means over steps and replicas, float32 scalars by the names in `RECONSTRUCTION_METRICS` or
             `ADVERSARIAL_METRICS`.
         """
-        step = int(tf.convert_to_tensor(self.step))
-        train = self._train_reconstruction if step < self.params.trainer.pretrain_steps else self._train_adversarial
+        train = (
+            self._train_reconstruction
+            if integer(self.step) < self.params.trainer.pretrain_steps
+            else self._train_adversarial
+        )
         return train(iterator, num_steps)
 
     @tf.function
@@ -112,7 +124,7 @@ class InpaintingTrainer(Trainer):
             critic, gradients = mean_of(
                 self._critic_batch(batches[index], index) for index in range(first, first + size)
             )
-            self.critic_optimizer.apply_gradients(zip(gradients, self._critic_variables()))
+            self.apply_gradients(self.critic_optimizer, gradients, self._critic_variables())
         metrics = {**critic, **self._update_generator(batches[-size:], adversarial=True)}
         return tf.stack([metrics[name] for name in ADVERSARIAL_METRICS])
 
@@ -120,7 +132,7 @@ class InpaintingTrainer(Trainer):
         metrics, gradients = mean_of(
             self._generator_batch(batch, index, adversarial) for index, batch in enumerate(batches)
         )
-        self.generator_optimizer.apply_gradients(zip(gradients, self.generator.trainable_variables))
+        self.apply_gradients(self.generator_optimizer, gradients, self.generator.trainable_variables)
         return metrics
 
     def _critic_variables(self):
@@ -128,21 +140,23 @@ class InpaintingTrainer(Trainer):
 
     def _holes(self, images, purpose, index):
         task = self.params.task
-        return masks.draw(
-            task.masks, task.model.resolution, tf.shape(images)[0], self.key(purpose, index), self._folder
-        )
+        draws = self.draw(functools.partial(masks.draw, task.masks), purpose, index, tf.shape(images)[0])
+        return masks.make(task.masks, task.model.resolution, draws, self._folder)
 
     def _critic_batch(self, batch, index):
         images = batch["image"]
         mask, corner = self._holes(images, _CRITIC, index)
-        places = tf.random.stateless_uniform(
-            (len(self.critics), tf.shape(images)[0], 1, 1, 1), self.key(_INTERPOLATION, index), alg="philox"
-        )
-        return self._critic_gradients(images, mask, corner, places)
+
+        def draw(num_images, key):
+            return tf.random.stateless_uniform((num_images, len(self.critics), 1, 1, 1), key, alg="philox")
+
+        places = self.draw(draw, _INTERPOLATION, index, tf.shape(images)[0])
+        return self._critic_gradients(images, mask, corner, places, self.factor(self.critic_optimizer))
 
     def _generator_batch(self, batch, index, adversarial):
         mask, corner = self._holes(batch["image"], _GENERATOR, index)
-        metrics, gradients = self._generator_gradients(batch["image"], mask, corner, adversarial)
+        factor = self.factor(self.generator_optimizer)
+        metrics, gradients = self._generator_gradients(batch["image"], mask, corner, factor, adversarial)
         covered = masks.coverage(mask)
         metrics = {
             **metrics,
@@ -152,7 +166,7 @@ class InpaintingTrainer(Trainer):
         }
         return metrics, gradients
 
-    def _critic_gradients(self, images, mask, corner, places):
+    def _critic_gradients(self, images, mask, corner, places, factor):
         completed = self.generator([images, mask], training=True)["completed"]
         with tf.GradientTape() as tape:
             loss, penalty, orthogonality = 0.0, 0.0, sum_of(self._critic_losses())
@@ -160,13 +174,14 @@ class InpaintingTrainer(Trainer):
                 real, fake, hole = (self._seen(name, x, corner) for x in (images, completed, mask))
                 scores = self._scores(name, tf.concat([real, fake], axis=0), tf.concat([hole, hole], axis=0))
                 loss += critic_wasserstein_loss(*tf.split(scores, 2))
-                penalty += self._penalty(name, real + places[index] * (fake - real), hole)
+                penalty += self._penalty(name, real + places[:, index] * (fake - real), hole)
             total = loss + self.params.task.losses.gradient_penalty * penalty + orthogonality
-            # Optimizers add up the gradients of the replicas.
-            scaled = total / self.strategy.num_replicas_in_sync
-        return {"critic_loss": loss, "gradient_penalty": penalty}, tape.gradient(scaled, self._critic_variables())
+            scaled = total * factor
+        gradients = tape.gradient(scaled, self._critic_variables())
+        norm = norm_of(gradients, factor)
+        return {"critic_loss": loss, "gradient_penalty": penalty, "critic_gradient_norm": norm}, gradients
 
-    def _generator_gradients(self, images, mask, corner, adversarial):
+    def _generator_gradients(self, images, mask, corner, factor, adversarial):
         weights = self.params.task.losses
         with tf.GradientTape() as tape:
             outputs = self.generator([images, mask], training=True)
@@ -186,8 +201,9 @@ class InpaintingTrainer(Trainer):
                 loss += weights.adversarial * metrics["generator_adversarial"]
                 if self._id_mrf:
                     loss += weights.id_mrf * weights.hole * self._id_mrf(images, outputs["fine"])
-            scaled = loss / self.strategy.num_replicas_in_sync
-        return {"generator_loss": loss, **metrics}, tape.gradient(scaled, self.generator.trainable_variables)
+            scaled = loss * factor
+        gradients = tape.gradient(scaled, self.generator.trainable_variables)
+        return {"generator_loss": loss, "generator_gradient_norm": norm_of(gradients, factor), **metrics}, gradients
 
     def _adversarial_loss(self, name, completed, mask, corner):
         return generator_wasserstein_loss(

@@ -10,11 +10,13 @@ from trainers import data_sources, image_batches, tfds_source
 
 
 def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_channels=None, num_classes=None):
-    """An endless distributed data set of shuffled batches; what it holds depends on `seed` and the workers alone.
+    """An endless distributed data set of shuffled batches.
 
-    Each worker sees images of its own, and all workers together see each image once an epoch. Images are cropped at the
-    center, or with `data.random_crop` at random places, to a square, then resized with a bicubic filter that
-    antialiases; from the bundled photographs squares of `resolution` are cut without resizing.
+    Each worker sees images of its own, and all workers together see each image once an epoch. The global batches depend
+    on `seed` alone; for TFDS and TFRecords, of which each worker reads a part, also on the number of workers.
+
+    Images are cropped at the center, or with `data.random_crop` at random places, to a square, then resized with a
+    bicubic filter that antialiases; from the bundled photographs squares of `resolution` are cut without resizing.
 
     Args:
         strategy: `tf.distribute.Strategy`.
@@ -41,11 +43,7 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
         batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
 
     def make(context):
-        batch_size = context.get_per_replica_batch_size(data.global_batch_size)
-        # Each replica of this worker takes a batch of its own.
-        start = start_batch * batch_size * (context.num_replicas_in_sync // context.num_input_pipelines)
-        stream = source.stream(context, seed, start)
-        return batches.shuffled(stream, batch_size, seed, start, context).prefetch(tf.data.AUTOTUNE)
+        return batches.shuffled(seed, start_batch, context).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
 

@@ -1,4 +1,4 @@
-"""Holes for inpainting, drawn in the graph from a key; 1 = missing everywhere."""
+"""Holes for inpainting, made in the graph from keyed draws; 1 = missing everywhere."""
 
 import dataclasses
 import math
@@ -10,32 +10,55 @@ from trainers import input_pipelines
 from trainers.configs import schema
 
 
-def draw(config, resolution, num_images, key, folder=None):
+def draw(config, num_images, key):
+    """The random numbers of `make`.
+
+    Args:
+        config: `schema.MaskConfig`.
+        num_images: integer or scalar tensor.
+        key: int64 `(2,)`, of `tf.random.stateless_uniform`.
+
+    Returns:
+        Dictionary of float32 `(num_images, ...)` in [0, 1).
+    """
+    keys = tf.unstack(tf.random.experimental.stateless_split(key, 5, alg="philox"))
+    shapes = {
+        "corner": (2,),
+        "shrink": (2,),
+        "strokes": (2 + 1 + 3 * config.max_vertices, config.num_strokes),
+        "folder": (),
+        "kind": (),
+    }
+    return {
+        name: tf.random.stateless_uniform((num_images, *shape), key, alg="philox")
+        for key, (name, shape) in zip(keys, shapes.items())
+    }
+
+
+def make(config, resolution, draws, folder=None):
     """Masks of the kinds in `config.kinds`, one of them at random for each image.
 
     Args:
         config: `schema.MaskConfig`.
         resolution: integer, side of the images in pixels.
-        num_images: integer or scalar tensor.
-        key: int64 `(2,)`, of `tf.random.stateless_uniform`: the same key gives the same masks.
+        draws: what `draw` gave: the same numbers give the same masks.
         folder: uint8 `(masks, resolution, resolution, 1)` of `load_folder`, where a kind is "folder".
 
     Returns:
         mask: float32 `(num_images, resolution, resolution, 1)` of 0 and 1.
         corner: int32 `(num_images, 2)`, top and left of the square of side `config.size` that holds a rectangle.
     """
-    keys = tf.unstack(tf.random.experimental.stateless_split(key, 5, alg="philox"))
-    corner = rectangle_corners(config, resolution, num_images, keys[0])
+    corner = rectangle_corners(config, resolution, draws["corner"])
     kinds = {
-        "rectangle": lambda: rectangles(config, resolution, corner, keys[1]),
-        "center": lambda: center(config, resolution, num_images),
-        "strokes": lambda: strokes(config, resolution, num_images, keys[2]),
-        "folder": lambda: _from_folder(folder, num_images, keys[3]),
+        "rectangle": lambda: rectangles(config, resolution, corner, draws["shrink"]),
+        "center": lambda: center(config, resolution, tf.shape(corner)[0]),
+        "strokes": lambda: strokes(config, resolution, draws["strokes"]),
+        "folder": lambda: _from_folder(folder, draws["folder"]),
     }
     masks = tf.stack([kinds[kind]() for kind in config.kinds])  # (kinds, images, height, width, 1)
     if len(config.kinds) == 1:
         return masks[0], corner
-    chosen = tf.cast(_uniform(num_images, 1, keys[4])[:, 0] * len(config.kinds), tf.int32)
+    chosen = tf.cast(draws["kind"] * len(config.kinds), tf.int32)
     return tf.gather(tf.transpose(masks, (1, 0, 2, 3, 4)), chosen, axis=1, batch_dims=1), corner
 
 
@@ -47,7 +70,7 @@ def fixed(config, kind, resolution, num_images, folder=None):
         kind: one of the kinds of `config`.
         resolution: integer, side of the images in pixels.
         num_images: integer.
-        folder: as for `draw`.
+        folder: as for `make`.
 
     Returns:
         float32 `(num_images, resolution, resolution, 1)` of 0 and 1.
@@ -55,7 +78,7 @@ def fixed(config, kind, resolution, num_images, folder=None):
     one_kind = dataclasses.replace(config, kinds=[kind])
     # One image after the other, so that the first masks do not depend on how many there are.
     keys = [tf.constant([0, index], tf.int64) for index in range(num_images)]
-    return tf.concat([draw(one_kind, resolution, 1, key, folder)[0] for key in keys], axis=0)
+    return tf.concat([make(one_kind, resolution, draw(one_kind, 1, key), folder)[0] for key in keys], axis=0)
 
 
 def coverage(mask):
@@ -63,15 +86,14 @@ def coverage(mask):
     return tf.reduce_mean(mask, axis=(1, 2, 3))
 
 
-def rectangle_corners(config, resolution, num_images, key):
-    """Top and left of squares of side `config.size` at random places inside the image, int32 `(num_images, 2)`."""
-    places = _uniform(num_images, 2, key)
-    return tf.cast(places * (resolution - config.size + 1), tf.int32)
+def rectangle_corners(config, resolution, draws):
+    """Top and left of squares of side `config.size` inside the image, int32 `(num_images, 2)`, as the draws."""
+    return tf.cast(draws * (resolution - config.size + 1), tf.int32)
 
 
-def rectangles(config, resolution, corner, key):
+def rectangles(config, resolution, corner, draws):
     """The squares at `corner`; opposite sides move in alike, by up to half of `config.max_shrink`."""
-    shrink = tf.cast(_uniform(tf.shape(corner)[0], 2, key) * (config.max_shrink // 2 + 1), tf.int32)
+    shrink = tf.cast(draws * (config.max_shrink // 2 + 1), tf.int32)
     first, last = corner + shrink, corner + config.size - shrink
     places = tf.range(resolution)
     inside = (places >= first[..., None]) & (places < last[..., None])  # (images, 2, side)
@@ -82,11 +104,10 @@ def rectangles(config, resolution, corner, key):
 def center(config, resolution, num_images):
     """The square of side `config.size` in the middle."""
     corner = tf.fill((num_images, 2), (resolution - config.size) // 2)
-    no_shrink = dataclasses.replace(config, max_shrink=0)
-    return rectangles(no_shrink, resolution, corner, tf.constant([0, 0], tf.int64))
+    return rectangles(config, resolution, corner, tf.zeros((num_images, 2)))
 
 
-def strokes(config, resolution, num_images, key):
+def strokes(config, resolution, draws):
     """Broken lines with round ends and corners.
 
     Every stroke starts anywhere; each of its pieces has an angle, a length and a width of its own and ends inside the
@@ -95,11 +116,11 @@ def strokes(config, resolution, num_images, key):
     References:
         Free-Form Image Inpainting with Gated Convolution (Yu et al., ICCV 2019), Section 3.5.
     """
-    pieces, shape = config.max_vertices, (num_images, config.num_strokes)
-    draws = tf.random.stateless_uniform((2 + 1 + 3 * pieces, *shape), key, alg="philox")
+    pieces = config.max_vertices
+    draws = tf.transpose(draws, (1, 0, 2))  # (3 + 3 * pieces, images, strokes)
     position = draws[:2] * resolution  # (2, images, strokes): rows and columns
     num_pieces = 1 + tf.cast(draws[2] * pieces, tf.int32)
-    mask = tf.zeros((num_images, resolution, resolution))
+    mask = tf.zeros((tf.shape(draws)[1], resolution, resolution))
     for index in range(pieces):
         turn, length, width = (draws[3 + 3 * index + part] for part in range(3))
         angle = turn * math.radians(config.max_angle) * (1 if index % 2 else -1)
@@ -152,11 +173,7 @@ def load_folder(path, resolution):
         return tf.constant(masks)
 
 
-def _from_folder(folder, num_images, key):
+def _from_folder(folder, draws):
     with tf.device("CPU:0"):
-        chosen = tf.cast(_uniform(num_images, 1, key)[:, 0] * len(folder), tf.int32)
+        chosen = tf.cast(draws * len(folder), tf.int32)
         return tf.cast(tf.gather(folder, chosen), tf.float32)
-
-
-def _uniform(num_images, num_draws, key):
-    return tf.random.stateless_uniform((num_images, num_draws), key, alg="philox")

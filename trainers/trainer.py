@@ -1,9 +1,12 @@
 """What the trainers share: the averaged generator, the loop over steps, keys of draws, optimizers."""
 
+import math
+
 import tensorflow as tf
 
-from keras_an.backend import keras
+from keras_an.backend import apply_scaled_gradients, keras, loss_scale
 
+_LAST_RATE = 0.01  # of the learning rate, where it decays
 _ONLY_FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
@@ -27,13 +30,15 @@ class Trainer:
             self.ema_generator = build_generator()
             for average, variable in zip(self.ema_generator.variables, self.generator.variables):
                 average.assign(variable)
-            self.generator_optimizer = adam(params.trainer.generator_optimizer, self.generator)
-            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=_ONLY_FIRST, name="step")
+            self.generator_optimizer = self.optimizer(params.trainer.generator_optimizer, self.generator)
+            self.step = _counter("step")
+            # What a recovery from a loss that was not finite leaves out.
+            self.skipped_batches = _counter("skipped_batches")
 
     @property
     def images_per_step(self):
         """Real images that the next step takes, over all replicas."""
-        step = int(tf.convert_to_tensor(self.step))  # a mirrored variable has no int()
+        step = integer(self.step)
         num_batches = self.batches_before(step + 1) - self.batches_before(step)
         return self.params.task.train_data.global_batch_size * num_batches
 
@@ -44,6 +49,7 @@ class Trainer:
             "ema_generator": self.ema_generator,
             "generator_optimizer": self.generator_optimizer,
             "step": self.step,
+            "skipped_batches": self.skipped_batches,
         }
 
     def run_steps(self, iterator, num_steps, names, num_batches, replica_step):
@@ -69,19 +75,65 @@ class Trainer:
         return dict(zip(names, tf.unstack(totals / tf.cast(num_steps, tf.float32))))
 
     def compiled(self, function):
-        """`function` of losses and gradients as a graph, by XLA where the configuration says so.
+        """`function` of losses and gradients as a graph that is traced once, by XLA where the configuration says so.
 
-        Nothing else is compiled: a strategy's variables cannot be updated inside an XLA program.
+        Nothing else is compiled: a strategy's variables cannot be updated inside an XLA program. Without XLA several
+        replicas call `function` itself, since within a graph of its own batch norm could not meet that of others.
         """
-        return tf.function(function, jit_compile=True) if self.params.runtime.enable_xla else tf.function(function)
+        if self.params.runtime.enable_xla:
+            return tf.function(function, jit_compile=True)
+        return function if self.strategy.num_replicas_in_sync > 1 else tf.function(function)
 
-    def key(self, purpose, index):
-        """The key of a draw by seed, step, replica, purpose and number: the same in a resumed run."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        key = tf.stack([tf.constant(self.params.runtime.seed, tf.int64), self.step])
-        for part in (replica, purpose, index):
-            key = tf.random.experimental.stateless_fold_in(key, tf.cast(part, tf.int64), alg="philox")
-        return key
+    def draw(self, function, purpose, index, num_images):
+        """This replica's share of random numbers: replicas draw together what one alone would for all of their images.
+
+        Args:
+            function: from a number of images and a key of `tf.random.stateless_uniform` to tensors `(images, ...)`.
+            purpose: integer, what the draw is for.
+            index: integer, the number of the draw for this purpose within a step.
+            num_images: integer scalar tensor, images of this replica.
+
+        Returns:
+            What `function` gives, `num_images` of each. It depends on the seed, the step, purpose and index alone: it
+            is the same in a resumed run, and with fewer replicas of more images each.
+        """
+        key = tf.stack([tf.constant(self.params.runtime.seed, tf.int64), tf.convert_to_tensor(self.step)])
+        for part in (purpose, index):
+            key = tf.random.experimental.stateless_fold_in(key, tf.constant(part, tf.int64), alg="philox")
+        drawn = function(num_images * self.strategy.num_replicas_in_sync, key)
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group * num_images
+        return tf.nest.map_structure(lambda values: values[first : first + num_images], drawn)
+
+    def optimizer(self, config, *models):
+        """Adam of `schema.OptimizerConfig`, built for the weights of the models; with loss scaling under float16."""
+        rate = config.learning_rate
+        if config.decay_steps:
+            rate = keras.optimizers.schedules.CosineDecay(rate, config.decay_steps, alpha=_LAST_RATE)
+        optimizer = keras.optimizers.Adam(rate, config.beta_1, config.beta_2, config.epsilon)
+        if self._scales_losses:
+            optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
+        optimizer.build([variable for model in models for variable in model.trainable_variables])
+        return optimizer
+
+    def factor(self, optimizer):
+        """What a replica multiplies its loss by: optimizers add up the replicas' gradients; and the loss scale."""
+        share = 1.0 / self.strategy.num_replicas_in_sync
+        return share * loss_scale(optimizer) if self._scales_losses else tf.constant(share)
+
+    def apply_gradients(self, optimizer, gradients, variables):
+        """Applies gradients of losses times `factor`, on all replicas or on none."""
+        if not self._scales_losses:
+            optimizer.apply_gradients(zip(gradients, variables))
+            return
+        # Keras asks each replica alone whether its gradients are finite, before they are added up.
+        bad = tf.reduce_any([tf.reduce_any(~tf.math.is_finite(gradient)) for gradient in gradients])
+        bad = tf.distribute.get_replica_context().all_reduce("sum", tf.cast(bad, tf.float32)) > 0
+        gradients = [tf.where(bad, tf.constant(math.nan, gradient.dtype), gradient) for gradient in gradients]
+        apply_scaled_gradients(optimizer, gradients, variables)
+
+    @property
+    def _scales_losses(self):
+        return self.params.runtime.mixed_precision_dtype == "float16"
 
     def _update_average(self):
         """Moves the averaged generator on; the decay starts small, as the first weights are worth little."""
@@ -97,11 +149,18 @@ class Trainer:
             average.assign(value)
 
 
-def adam(config, *models):
-    """Adam of `schema.OptimizerConfig`, built for the weights of the models."""
-    optimizer = keras.optimizers.Adam(config.learning_rate, config.beta_1, config.beta_2, config.epsilon)
-    optimizer.build([variable for model in models for variable in model.trainable_variables])
-    return optimizer
+def norm_of(gradients, factor):
+    """The norm of the gradients of a loss, from those of the loss times `factor`."""
+    return tf.linalg.global_norm(gradients) / factor
+
+
+def integer(variable):
+    """The value of a scalar variable: a mirrored one has no `int()`."""
+    return int(tf.convert_to_tensor(variable))
+
+
+def _counter(name):
+    return tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=_ONLY_FIRST, name=name)
 
 
 def sum_of(losses):

@@ -18,7 +18,12 @@ def build_networks(params):
         Two `keras.Model`.
     """
     model = params.task.model
-    generator = models.residual_generator(latent_dim=model.latent_dim, **_arguments(params, model.generator))
+    generator = models.residual_generator(
+        latent_dim=model.latent_dim,
+        # Alone, a replica's own moments cost less.
+        synchronized=model.synchronized_batch_norm and tf.distribute.get_strategy().num_replicas_in_sync > 1,
+        **_arguments(params, model.generator),
+    )
     return generator, models.projection_discriminator(**_arguments(params, model.discriminator))
 
 

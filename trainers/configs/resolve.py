@@ -162,8 +162,7 @@ def _nearest(name, valid):
 def _checked(params):
     task, trainer, runtime = params.task, params.trainer, params.runtime
     _check_choice("application", params.application, (type(params).application,))
-    _check_choice("runtime.distribution_strategy", runtime.distribution_strategy, ("off", "one_device", "mirrored"))
-    _check_choice("runtime.mixed_precision_dtype", runtime.mixed_precision_dtype, ("float32", "bfloat16"))
+    _check_runtime(runtime)
     for key in (
         "train_steps",
         "steps_per_loop",
@@ -175,15 +174,55 @@ def _checked(params):
         "gradient_accumulation_steps",
     ):
         _check_at_least(1, f"trainer.{key}", getattr(trainer, key))
+    if trainer.loss_upper_bound <= 0:
+        raise ConfigError(f"`trainer.loss_upper_bound` must be positive. Received: {trainer.loss_upper_bound}")
+    _check_at_least(0, "trainer.max_recoveries", trainer.max_recoveries)
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        _check_at_least(0, f"trainer.{name}.decay_steps", getattr(trainer, name).decay_steps)
     if not 0 <= trainer.ema_decay < 1:
         raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
     _check_at_least(0, "trainer.ema_start_step", trainer.ema_start_step)
     _check_at_least(0, "trainer.pretrain_steps", trainer.pretrain_steps)
-    _check_at_least(0, "runtime.num_gpus", runtime.num_gpus)
     _check_data("task.train_data", task.train_data)
     _check_data("task.validation_data", task.validation_data)
     (_check_gan if params.application == "gan" else _check_inpainting)(params)
     return params
+
+
+_ALL_REDUCE = {
+    "mirrored": ("nccl", "hierarchical_copy", "one_device"),
+    "multi_worker_mirrored": ("nccl", "ring"),
+}
+
+
+def _check_runtime(runtime):
+    strategy = runtime.distribution_strategy
+    if strategy == "parameter_server":
+        raise ConfigError(
+            "`runtime.distribution_strategy` must not be 'parameter_server': its workers update the weights whenever "
+            "they are done, so that generator and discriminator would each follow outdated ones of the other. "
+            "'multi_worker_mirrored' trains on several machines."
+        )
+    _check_choice(
+        "runtime.distribution_strategy", strategy, ("off", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
+    )
+    if runtime.all_reduce_alg is not None:
+        if strategy not in _ALL_REDUCE:
+            raise ConfigError(
+                f"`runtime.all_reduce_alg` is of {' and '.join(map(repr, _ALL_REDUCE))} alone. "
+                f"Received: {runtime.all_reduce_alg!r} with `runtime.distribution_strategy` {strategy!r}"
+            )
+        _check_choice("runtime.all_reduce_alg", runtime.all_reduce_alg, _ALL_REDUCE[strategy])
+    if (strategy == "tpu") != bool(runtime.tpu):
+        raise ConfigError(
+            "`runtime.tpu` must be given where `runtime.distribution_strategy` is 'tpu', and only there. "
+            f"Received: {runtime.tpu!r} with {strategy!r}"
+        )
+    _check_choice("runtime.cluster", runtime.cluster, ("tf_config", "slurm", "kubernetes"))
+    _check_choice("runtime.mixed_precision_dtype", runtime.mixed_precision_dtype, ("float32", "bfloat16", "float16"))
+    _check_at_least(0, "runtime.num_gpus", runtime.num_gpus)
+    if runtime.grace_seconds <= 0:
+        raise ConfigError(f"`runtime.grace_seconds` must be positive. Received: {runtime.grace_seconds}")
 
 
 def _check_gan(params):

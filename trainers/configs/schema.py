@@ -30,7 +30,9 @@ class ModelConfig:
 
     attention: "none" (SN-GAN), "self_attention" (SAGAN) or "attentive_normalization", in the blocks that each network
     names. resolution: side of the images in pixels. fake_labels: labels of the generated images, "balanced", where each
-    class is as likely as any other, or "natural", the labels of the real images of the step.
+    class is as likely as any other, or "natural", the labels of the real images of the step. synchronized_batch_norm:
+    whether the generator's batch norm takes the moments of all replicas' images rather than of each replica's; not with
+    `runtime.enable_xla`.
     """
 
     attention: str = "attentive_normalization"
@@ -39,6 +41,7 @@ class ModelConfig:
     latent_dim: int = 128
     image_channels: int = 3
     fake_labels: str = "balanced"
+    synchronized_batch_norm: bool = True
     generator: NetworkConfig = _field(NetworkConfig, attention_blocks=[3])
     discriminator: NetworkConfig = _field(NetworkConfig)
 
@@ -219,12 +222,16 @@ class InpaintingTaskConfig:
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """Adam, as SAGAN sets it."""
+    """Adam, as SAGAN sets it.
+
+    decay_steps: updates over which the learning rate falls to a hundredth, along a cosine; 0 keeps it as it is.
+    """
 
     learning_rate: float = 1e-4
     beta_1: float = 0.0
     beta_2: float = 0.9
     epsilon: float = 1e-8
+    decay_steps: int = 0
 
 
 @dataclasses.dataclass
@@ -235,7 +242,9 @@ class TrainerConfig:
     of the discriminator before each of the generator. gradient_accumulation_steps: batches whose gradients are averaged
     in one update of either network. ema_decay: of the generator's weights that evaluation uses; 0 keeps no average.
     ema_start_step: the average is the generator itself before this step. pretrain_steps: of inpainting, the first steps
-    train the generator by reconstruction alone.
+    train the generator by reconstruction alone. loss_upper_bound: a loss that is not finite, or further than this from
+    0, sends the run back to its last checkpoint, past the data that it met since. max_recoveries: how often in a row,
+    without a checkpoint between; the run stops after that.
     """
 
     train_steps: int = 1_000_000
@@ -251,19 +260,31 @@ class TrainerConfig:
     ema_decay: float = 0.999
     ema_start_step: int = 0
     pretrain_steps: int = 0
+    loss_upper_bound: float = 1e6
+    max_recoveries: int = 3
 
 
 @dataclasses.dataclass
 class RuntimeConfig:
     """Where it runs.
 
-    distribution_strategy: "off", "one_device" or "mirrored". num_gpus: 0 runs on the CPU. mixed_precision_dtype:
-    "float32" or "bfloat16". enable_xla: whether losses and gradients are compiled with XLA. seed: of weights, data
-    order and noise. deterministic: whether TensorFlow's ops must give the same bits in every run.
+    distribution_strategy: "off", "one_device", "mirrored" (all GPUs of this machine), "multi_worker_mirrored" (a
+    process on each machine) or "tpu". num_gpus: of this process; 0 runs on the CPU. tpu: name or address of the TPU,
+    "local" on a TPU's own machine. all_reduce_alg: how gradients are added up; "nccl", "hierarchical_copy" or
+    "one_device" for "mirrored", "nccl" or "ring" for "multi_worker_mirrored"; None leaves it to TensorFlow. cluster:
+    where "multi_worker_mirrored" finds its workers: "tf_config", the environment variable TF_CONFIG; "slurm";
+    "kubernetes", a Job with indexed completion. grace_seconds: time between SIGTERM and the end; no call of the
+    compiled loop takes more than half of it. mixed_precision_dtype: "float32", "bfloat16", or "float16" with loss
+    scaling. enable_xla: whether losses and gradients are compiled with XLA. seed: of weights, data order and noise.
+    deterministic: whether TensorFlow's ops must give the same bits in every run.
     """
 
     distribution_strategy: str = "mirrored"
     num_gpus: int = 0
+    tpu: str = ""
+    all_reduce_alg: Optional[str] = None
+    cluster: str = "tf_config"
+    grace_seconds: float = 30.0
     mixed_precision_dtype: str = "float32"
     enable_xla: bool = False
     seed: int = 0
