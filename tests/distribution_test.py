@@ -1,5 +1,7 @@
 """Strategies, precision and seeds."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,12 +30,114 @@ def test_mirrored_takes_every_cpu_device():
 
 
 def test_too_many_gpus_are_an_error():
-    wanted = len(tf.config.list_logical_devices("GPU")) + 1
+    wanted = len(tf.config.list_physical_devices("GPU")) + 1
     with pytest.raises(ValueError, match=rf"`runtime.num_gpus` must not exceed .* {wanted - 1}\. Received: {wanted}"):
-        distribution.get_strategy(RuntimeConfig(num_gpus=wanted))
+        distribution.set_up_runtime(RuntimeConfig(num_gpus=wanted))
 
 
-@pytest.mark.parametrize("dtype, policy", [("float32", "float32"), ("bfloat16", "mixed_bfloat16")])
+def test_gpus_are_limited_in_number_and_grow_their_memory(monkeypatch):
+    seen, growing = [], []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:{number}" for number in range(4)])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: seen.append((devices, kind)))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: growing.append((gpu, on)))
+    distribution.set_up_runtime(RuntimeConfig(num_gpus=2))
+    assert seen == [(["GPU:0", "GPU:1"], "GPU")] and growing == [("GPU:0", True), ("GPU:1", True)]
+
+
+@pytest.mark.parametrize(
+    "algorithm, kind",
+    [
+        (None, tf.distribute.ReductionToOneDevice),
+        ("one_device", tf.distribute.ReductionToOneDevice),
+        ("hierarchical_copy", tf.distribute.HierarchicalCopyAllReduce),
+        ("nccl", tf.distribute.NcclAllReduce),
+    ],
+)
+def test_algorithm_adds_up_the_gradients_of_mirrored_replicas(monkeypatch, algorithm, kind):
+    asked = {}
+    monkeypatch.setattr(
+        tf.distribute, "MirroredStrategy", lambda names, cross_device_ops: asked.update(it=cross_device_ops)
+    )
+    distribution.get_strategy(RuntimeConfig(distribution_strategy="mirrored", all_reduce_alg=algorithm))
+    assert type(asked["it"]) is kind
+
+
+def test_tpu_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match="There is no TPU `runtime.tpu`, 'local'"):
+        distribution.get_strategy(RuntimeConfig(distribution_strategy="tpu", tpu="local"))
+
+
+TF_CONFIG = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+SLURM = {
+    "SLURM_PROCID": "1",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NODELIST": "node[9-10]",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+}
+KUBERNETES = {"JOB_COMPLETION_INDEX": "1", "WORKER_HOSTS": "an-0.an:2222,an-1.an:2222"}
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    for name in ("TF_CONFIG", *SLURM, *KUBERNETES):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "cluster, environment, hosts",
+    [
+        ("tf_config", {"TF_CONFIG": json.dumps(TF_CONFIG)}, ["a:1", "b:2"]),
+        ("slurm", SLURM, ["node9:8888", "node10:8888"]),
+        ("kubernetes", KUBERNETES, ["an-0.an:2222", "an-1.an:2222"]),
+    ],
+)
+@pytest.mark.parametrize("num_gpus", [0, 4])
+def test_cluster_is_read_from_its_environment(bare, monkeypatch, cluster, environment, hosts, num_gpus):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    resolver = distribution.cluster_resolver(RuntimeConfig(cluster=cluster, num_gpus=num_gpus))
+    assert resolver.cluster_spec().as_dict() == {"worker": hosts}
+    assert (resolver.task_type, resolver.task_id) == ("worker", 1)
+
+
+@pytest.mark.parametrize(
+    "cluster, environment, words",
+    [
+        ("tf_config", {}, "TF_CONFIG with `cluster` and `task`"),
+        ("tf_config", {"TF_CONFIG": "{"}, "TF_CONFIG with `cluster` and `task`"),
+        (
+            "tf_config",
+            {"TF_CONFIG": json.dumps({"cluster": TF_CONFIG["cluster"]})},
+            "TF_CONFIG with `cluster` and `task`",
+        ),
+        ("slurm", {}, "what srun sets, SLURM_PROCID"),
+        ("kubernetes", {"JOB_COMPLETION_INDEX": "0"}, "JOB_COMPLETION_INDEX and WORKER_HOSTS"),
+        ("kubernetes", {**KUBERNETES, "JOB_COMPLETION_INDEX": "2"}, "worker 2 of 2, an-0.an:2222, an-1.an:2222"),
+    ],
+)
+def test_missing_environment_is_an_error_that_names_it(bare, monkeypatch, cluster, environment, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=rf"`runtime.cluster` '{cluster}' needs .*{words}"):
+        distribution.cluster_resolver(RuntimeConfig(cluster=cluster))
+
+
+def test_tasks_that_do_not_train_are_refused(bare, monkeypatch):
+    content = {"cluster": {**TF_CONFIG["cluster"], "evaluator": ["c:3"]}, "task": {"type": "evaluator", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    with pytest.raises(ValueError, match="The chief and workers train.* Received: a task of type 'evaluator'"):
+        distribution.cluster_resolver(RuntimeConfig())
+
+
+def test_one_process_is_its_own_chief(mirrored):
+    workers = distribution.Workers(mirrored)
+    assert (workers.count, workers.number, workers.is_chief) == (1, 0, True)
+    assert workers.mean(1.0, 3) == [1.0, 3]
+
+
+@pytest.mark.parametrize(
+    "dtype, policy", [("float32", "float32"), ("bfloat16", "mixed_bfloat16"), ("float16", "mixed_float16")]
+)
 def test_mixed_precision_sets_the_policy(dtype, policy):
     distribution.set_up_runtime(RuntimeConfig(mixed_precision_dtype=dtype))
     layer = keras.layers.Dense(2)

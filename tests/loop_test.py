@@ -2,42 +2,58 @@
 
 import logging
 import math
+import os
+import signal
 import sys
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_test_case import contents, small_params, summaries_of
+from gan_test_case import small_params, summaries_of
 from trainers import loop
+from trainers.checkpoints import NotFiniteError
 
 
 class CountingTrainer:
-    """Adds up the numbers of the batches it sees. Its loss at step s is s, but not a number at `nan_step`."""
+    """Adds up the numbers of the batches it sees. Its loss at step s is s, or what `losses` say for the batch."""
 
     images_per_step = 4
     phase_ends = ()
 
-    def __init__(self, nan_step=None):
-        self.step = tf.Variable(0, dtype=tf.int64)
-        self.total = tf.Variable(0, dtype=tf.int64)
-        self.nan_step = nan_step
+    def __init__(self, losses=None, at_step=None):
+        self.strategy = tf.distribute.get_strategy()
+        self.step, self.total, self.skipped_batches = (tf.Variable(0, dtype=tf.int64) for _ in range(3))
+        self.weight = tf.Variable(0.0)
+        self.losses = losses or {}
+        self.at_step = at_step or {}
         self.calls = []
 
     def describe(self):
         return "two networks"
 
+    def batches_before(self, step):
+        return step
+
     def checkpoint_items(self):
-        return {"step": self.step, "total": self.total}
+        return {name: getattr(self, name) for name in ("step", "total", "skipped_batches", "weight")}
 
     def train(self, iterator, num_steps):
         losses = []
         for _ in range(int(num_steps)):
+            batch = next(iterator)
             self.step.assign_add(1)
-            self.total.assign_add(next(iterator))
-            losses.append(math.nan if int(self.step) == self.nan_step else float(self.step))
+            self.total.assign_add(batch)
+            self.at_step.pop(int(self.step), lambda: None)()
+            losses.append(self.losses.get(int(batch), float(self.step)))
         self.calls.append(int(num_steps))
-        return {"generator_loss": tf.constant(np.mean(losses)), "discriminator_real": tf.constant(2.0)}
+        norm = 0.5 if np.isfinite(losses).all() else math.nan
+        return {
+            "generator_loss": tf.constant(np.mean(losses)),
+            "discriminator_real": tf.constant(2.0),
+            "generator_gradient_norm": tf.constant(norm),
+        }
 
 
 class FixedEvaluator:
@@ -59,7 +75,7 @@ class FixedEvaluator:
         return {"samples": np.full((4, 6, 3), 7, np.uint8)}
 
 
-def make_loop(model_dir, trainer, evaluator=None, **overrides):
+def make_loop(model_dir, trainer, evaluator=None, profile_steps=None, grace_seconds=1000.0, **overrides):
     settings = {
         "train_steps": 10,
         "steps_per_loop": 3,
@@ -70,8 +86,14 @@ def make_loop(model_dir, trainer, evaluator=None, **overrides):
         **overrides,
     }
     params = small_params(**{f"trainer__{name}": value for name, value in settings.items()})
+    params.runtime.grace_seconds = grace_seconds
     return loop.TrainingLoop(
-        trainer, evaluator or FixedEvaluator(), lambda start: tf.data.Dataset.range(start, 1000), params, str(model_dir)
+        trainer,
+        lambda: evaluator or FixedEvaluator(),
+        lambda start: tf.data.Dataset.range(start, 1000),
+        params,
+        str(model_dir),
+        profile_steps,
     )
 
 
@@ -142,15 +164,96 @@ def test_restore_of_a_new_run_finds_nothing(tmp_path):
     assert training_loop.restore() is None and training_loop.step == 0
 
 
-def test_loss_that_is_not_finite_stops_and_leaves_the_last_checkpoint(tmp_path):
-    make_loop(tmp_path, CountingTrainer(), train_steps=4).train(validate=False)
-    before = {path: content for path, content in contents(tmp_path).items() if "ckpt" in path or "checkpoint" in path}
-    training_loop = make_loop(tmp_path, CountingTrainer(nan_step=7))
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -2e6, 2e6])
+def test_bad_loss_goes_back_to_the_last_checkpoint_and_past_the_data(tmp_path, caplog, loss):
+    trainer = CountingTrainer({6: loss})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        make_loop(tmp_path, trainer, loss_upper_bound=5e5).train(validate=False)
+    # The batches 5 to 7 were one call, after which step 4 was restored.
+    assert int(trainer.step) == 10 and int(trainer.total) == sum(range(4)) + sum(range(8, 14))
+    assert "Recovery 1 of 3" in caplog.text and "ckpt-4" in caplog.text and "generator_gradient_norm" in caplog.text
+    resumed = CountingTrainer()
+    training_loop = make_loop(tmp_path, resumed, train_steps=12)
     training_loop.restore()
-    with pytest.raises(FloatingPointError, match=r"nan.*ckpt-4"):
+    training_loop.train(validate=False)
+    assert int(resumed.total) == int(trainer.total) + 14 + 15
+
+
+def test_recoveries_go_further_back_and_end_at_their_limit(tmp_path, caplog):
+    trainer = CountingTrainer({batch: math.nan for batch in range(9, 1000)})
+    training_loop = make_loop(tmp_path, trainer, max_recoveries=2, checkpoint_interval=3)
+    with caplog.at_level(logging.WARNING, logger="absl"), pytest.raises(NotFiniteError) as stopped:
         training_loop.train(validate=False)
-    after = {path: content for path, content in contents(tmp_path).items() if "ckpt" in path or "checkpoint" in path}
-    assert after == before and checkpoints(tmp_path) == [4]
+    went_back = [record.getMessage() for record in caplog.records]
+    assert [message.split("ckpt-")[1][0] for message in went_back] == ["9", "6"]
+    message = str(stopped.value)
+    assert "Step 9:" in message and "generator_loss nan" in message and "generator_gradient_norm nan" in message
+    assert "2 recoveries in a row did not help" in message
+    assert checkpoints(tmp_path) == [3, 6, 9]
+
+
+def test_bad_loss_before_the_first_checkpoint_stops(tmp_path):
+    with pytest.raises(NotFiniteError, match=r"Step 3: .*nan.* Nothing was saved yet"):
+        make_loop(tmp_path, CountingTrainer({2: math.nan})).train(validate=False)
+    assert not checkpoints(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, caplog):
+    trainer = CountingTrainer(at_step={8: lambda: trainer.weight.assign(math.inf)})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        make_loop(tmp_path, trainer).train(validate=False)
+    assert "1 weights are not finite" in caplog.text and "ckpt-4" in caplog.text
+    assert float(trainer.weight) == 0.0 and int(trainer.total) == sum(range(4)) + sum(range(8, 14))
+    assert checkpoints(tmp_path) == [4, 8, 10]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_call_saves_and_stops(tmp_path, number):
+    before = signal.getsignal(number)
+    trainer = CountingTrainer(at_step={6: lambda: os.kill(os.getpid(), number)})
+    with pytest.raises(loop.PreemptedError, match="saved at step 8"):
+        make_loop(tmp_path, trainer, checkpoint_interval=5).train(validate=False)
+    assert checkpoints(tmp_path) == [5, 8] and signal.getsignal(number) == before
+    resumed = CountingTrainer()
+    training_loop = make_loop(tmp_path, resumed, checkpoint_interval=5)
+    training_loop.restore()
+    training_loop.train(validate=False)
+    assert int(resumed.total) == sum(range(10))
+
+
+def test_second_signal_ends_at_once(tmp_path):
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+    trainer = CountingTrainer(at_step={6: interrupt, 7: interrupt})
+    with pytest.raises(KeyboardInterrupt):
+        make_loop(tmp_path, trainer).train(validate=False)
+    assert checkpoints(tmp_path) == [4]
+
+
+def test_no_call_takes_more_than_half_of_the_grace_time(tmp_path):
+    trainer = CountingTrainer(at_step={step: lambda: time.sleep(0.02) for step in range(1, 21)})
+    make_loop(tmp_path, trainer, train_steps=20, steps_per_loop=5, grace_seconds=0.1).train(validate=False)
+    assert trainer.calls[0] > 2 and set(trainer.calls[1:]) <= {1, 2}
+
+
+def test_what_is_validated_is_saved_before(tmp_path):
+    class Evaluator(FixedEvaluator):
+        def evaluate(self):
+            saved.append(checkpoints(tmp_path)[-1])
+            return super().evaluate()
+
+    saved = []
+    make_loop(tmp_path, CountingTrainer(), Evaluator(), validation_interval=3).train(validate=True)
+    assert saved == [3, 6, 9, 10]
+
+
+def test_profile_covers_the_steps_that_are_named(tmp_path):
+    trainer = CountingTrainer()
+    make_loop(tmp_path, trainer, profile_steps=(2, 7)).train(validate=False)
+    assert {2, 7} <= set(np.cumsum(trainer.calls))
+    assert list((tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb"))
 
 
 def test_validation_runs_at_its_interval_and_at_the_end_where_wanted(tmp_path):
@@ -189,41 +292,6 @@ def test_each_report_is_one_log_line_off_a_terminal(tmp_path, caplog, monkeypatc
     assert [line.split(",")[0] for line in lines] == ["step 5/10", "step 10/10"]
     assert all("images/s" in line and "ETA 0:00:00" in line for line in lines)
     assert "G 3.000, D_real 2.000" in lines[0] and "G 8.000" in lines[1]
-
-
-def test_bar_takes_the_place_of_log_lines_on_a_terminal(caplog, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with caplog.at_level(logging.INFO, logger="absl"), loop.Progress(0, 10) as progress:
-        progress.advance(5, 1.0, {"generator_loss": 3.0}, 20)
-        progress.report()
-    assert not caplog.records
-    assert "5/10" in capsys.readouterr().err
-
-
-def test_progress_counts_images_time_left_and_means():
-    progress = loop.Progress(100, 200)
-    progress.advance(10, 2.0, {"generator_loss": 1.0}, 80)
-    progress.advance(30, 2.0, {"generator_loss": 5.0}, 240)
-    assert progress.report() == {"losses/generator_loss": 4.0, "images_per_second": 80.0}
-    progress.advance(10, 0.5, {"generator_loss": 7.0}, 80)
-    assert progress.report() == {"losses/generator_loss": 7.0, "images_per_second": 160.0}
-
-
-def test_log_line_estimates_the_time_left(caplog, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    progress = loop.Progress(100, 4100)
-    progress.advance(10, 20.0, {"generator_loss": 1.0}, 80)
-    with caplog.at_level(logging.INFO, logger="absl"):
-        progress.report()
-    assert "step 110/4100, 4 images/s, ETA 2:13:00, G 1.000" in caplog.text
-
-
-def test_a_loss_that_begins_within_a_period_is_the_mean_over_its_own_steps():
-    progress = loop.Progress(0, 100)
-    progress.advance(10, 1.0, {"generator_loss": 1.0}, 10)
-    progress.advance(30, 1.0, {"generator_loss": 5.0, "critic_loss": 2.0}, 90)
-    expected = {"losses/generator_loss": 4.0, "losses/critic_loss": 2.0, "images_per_second": 50.0}
-    assert progress.report() == expected
 
 
 def test_no_call_takes_steps_of_two_phases(tmp_path):

@@ -24,6 +24,11 @@ def test_new_folder_holds_the_configuration(tmp_path):
     assert configs.load_params(model_dir / "params.yaml") == params_of("runtime.seed=5")
 
 
+def test_bucket_is_refused():
+    with pytest.raises(run_directory.RunDirectoryError, match="--model_dir=gs://bucket/run must be a folder"):
+        take("gs://bucket/run", params_of())
+
+
 def test_empty_folder_is_taken(tmp_path):
     take(str(tmp_path), params_of())
     assert (tmp_path / "params.yaml").exists()

@@ -69,6 +69,8 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
         raise ValueError(f"--model_dir={model_dir} holds no run: there is no {run_directory.PARAMS_FILE} in it.")
     params = configs.load_params(path, overrides)
     checkpoint = find_checkpoint(model_dir, checkpoint)
+    if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu"):  # of training alone
+        params.runtime.distribution_strategy, params.runtime.all_reduce_alg = "mirrored", None
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
     with strategy.scope():

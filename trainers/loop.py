@@ -1,59 +1,85 @@
-"""The outer loop that the trainers share: steps, checkpoints, summaries, evaluation, progress."""
+"""The outer loop that the trainers share: steps, checkpoints, summaries, evaluation, progress, and what goes wrong."""
 
-import datetime
-import functools
 import math
 import os
-import shutil
-import sys
+import signal
+import threading
 import time
 
 import tensorflow as tf
 from absl import logging
-from tqdm import tqdm
 
 from trainers import configs
+from trainers.checkpoints import Checkpoints, NotFiniteError
+from trainers.distribution import Workers
 from trainers.pictures import write_png
+from trainers.progress import Progress
+from trainers.trainer import integer
+
+# What TensorFlow raises where another worker, or a TPU, does not answer.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+
+
+class PreemptedError(Exception):
+    """The run was asked to stop, and is saved."""
 
 
 class TrainingLoop:
     """Runs a trainer up to `trainer.train_steps`, from its last checkpoint where there is one.
 
     Args:
-        trainer: an object with `step`, `images_per_step`, `phase_ends`, `describe()`, `checkpoint_items()` and
-            `train(iterator, num_steps)`.
-        evaluator: an object with `scalars()` for every summary, and `evaluate()`, `table(scores)`, `pictures()` and
-            `made_of`, what the scores are made of, for a validation.
-        make_dataset: function from a number of steps to leave out to the distributed training data.
+        trainer: an object with `strategy`, `step`, `skipped_batches`, `batches_before(step)`, `images_per_step`,
+            `phase_ends`, `describe()`, `checkpoint_items()` and `train(iterator, num_steps)`.
+        make_evaluator: function that makes an object with `scalars()` for every summary, and `evaluate()`,
+            `table(scores)`, `pictures()` and `made_of`, what the scores are made of, for a validation. The chief calls
+            it, now: what cannot be evaluated is refused before any training.
+        make_dataset: function from a number of batches to leave out to the distributed training data.
         params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
+        profile_steps: the first and the last of the steps that TensorBoard's profile shows, or None.
     """
 
-    def __init__(self, trainer, evaluator, make_dataset, params, model_dir):
+    def __init__(self, trainer, make_evaluator, make_dataset, params, model_dir, profile_steps=None):
         self._trainer = trainer
-        self._evaluator = evaluator
+        self.workers = Workers(trainer.strategy)
+        self._evaluator = make_evaluator() if self.workers.is_chief else None
         self._make_dataset = make_dataset
         self._params = params
         self._model_dir = model_dir
+        self._profile_steps = profile_steps
         self._scores = None
-        self._checkpoint = tf.train.Checkpoint(**trainer.checkpoint_items())
-
-    @functools.cached_property
-    def _manager(self):
-        # Made on first use, since it makes the folder.
-        return tf.train.CheckpointManager(self._checkpoint, self._model_dir, self._params.trainer.max_to_keep)
+        self._saved_step = None
+        self._seconds_per_step = 0.0
+        self._recoveries = 0
+        self._is_profiling = False
+        self._checkpoints = Checkpoints(
+            trainer.checkpoint_items(), model_dir, params.trainer.max_to_keep, self.workers.is_chief
+        )
 
     @property
     def step(self):
         """Steps taken so far, an integer."""
-        return int(tf.convert_to_tensor(self._trainer.step))  # a mirrored variable has no int()
+        return integer(self._trainer.step)
 
     def restore(self):
-        """Restores the newest checkpoint and returns its path, or None where there is none yet."""
-        path = self._manager.latest_checkpoint
-        if path:
-            self._manager.checkpoint.restore(path).assert_consumed()
-            logging.info("Restored %s", path)
+        """Restores the newest checkpoint that is whole and returns its path, or None where there is none yet.
+
+        Raises:
+            ValueError: where no checkpoint can be read, or workers do not see the same ones.
+        """
+        path = self._checkpoints.restore()
+        if self.workers.mean(self.step)[0] != self.step:
+            raise ValueError(
+                f"All workers must see one --model_dir, on a file system that they share. {self._model_dir} holds a "
+                f"checkpoint of step {self.step} for worker {self.workers.number}, and of other steps for others."
+            )
         return path
 
     def train(self, validate):
@@ -63,28 +89,109 @@ class TrainingLoop:
             validate: whether to evaluate at every `trainer.validation_interval`.
 
         Raises:
-            FloatingPointError: when a loss is no longer finite; no checkpoint is written then.
+            NotFiniteError: when losses are not finite, or out of bounds, more often than `trainer.max_recoveries`
+                allows; the checkpoints from before are left.
+            PreemptedError: after SIGTERM or SIGINT, when the run is saved.
+            tf.errors.OpError: one of `LOST`, when another worker does not answer.
+            WriteError: when a checkpoint cannot be written.
         """
         config, start = self._params.trainer, self.step
-        iterator = iter(self._make_dataset(start))
-        writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "train"))
-        progress = Progress(start, config.train_steps)
-        with writer.as_default(), progress:
+        iterator = self._batches()
+        progress = Progress(start, config.train_steps, is_shown=self.workers.is_chief)
+        with self._writer("train").as_default(), progress, StopSignals() as signals:
             networks = self._trainer.describe()
-            logging.info("Networks:\n%s", networks)
-            if not start:
+            if not start and self.workers.is_chief:
                 tf.summary.text("networks", networks, step=0)
                 text = "\n".join("    " + line for line in configs.dump(self._params).splitlines())
                 tf.summary.text("configuration", text, step=0)
+            logging.info("Networks:\n%s", networks)
             while self.step < config.train_steps:
-                begin = time.perf_counter()
-                num_steps, images_per_step = self._steps_to_next_event(), self._trainer.images_per_step
-                losses = self._trainer.train(iterator, tf.constant(num_steps))
-                losses = {name: float(value) for name, value in losses.items()}
-                self._check_finite(losses)
-                progress.advance(num_steps, time.perf_counter() - begin, losses, num_steps * images_per_step)
-                self._handle_events(progress, validate)
-        writer.close()
+                self._profile()
+                try:
+                    self._take_steps(iterator, progress)
+                    self._handle_events(progress, validate)
+                except NotFiniteError as error:
+                    self._recover(error)
+                    iterator = self._batches()
+                    progress.rewind(self.step)
+                self._stop_where_asked(signals)
+            self._profile()
+
+    def _batches(self):
+        before = self._trainer.batches_before(self.step) + integer(self._trainer.skipped_batches)
+        return iter(self._make_dataset(before))
+
+    def _take_steps(self, iterator, progress):
+        begin = time.perf_counter()
+        num_steps, images_per_step = self._steps_to_next_event(), self._trainer.images_per_step
+        losses = self._trainer.train(iterator, tf.constant(num_steps))
+        losses = {name: float(value) for name, value in losses.items()}
+        seconds = time.perf_counter() - begin
+        self._check(losses)
+        self._seconds_per_step = seconds / num_steps
+        progress.advance(num_steps, seconds, losses, num_steps * images_per_step)
+
+    def _check(self, losses):
+        bound = self._params.trainer.loss_upper_bound
+        finite = all(math.isfinite(value) for name, value in losses.items() if not name.endswith("_norm"))
+        if not finite or any(abs(value) > bound for name, value in losses.items() if name.endswith("_loss")):
+            values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            raise NotFiniteError(f"A loss is not finite, or above `trainer.loss_upper_bound` {bound:g}: {values}")
+
+    def _recover(self, error):
+        """Goes back to the last checkpoint, or after a failure right behind it to the one before, past the data."""
+        step, limit = self.step, self._params.trainer.max_recoveries
+        if self._recoveries == limit or not self._checkpoints.paths:
+            raise NotFiniteError(
+                f"Step {step}: {error}. "
+                + (
+                    f"{limit} recoveries in a row did not help."
+                    if self._checkpoints.paths
+                    else "Nothing was saved yet."
+                )
+                + f" The checkpoints from before are in {self._model_dir}; a lower learning rate may help."
+            ) from error
+        end = self._trainer.batches_before(step) + integer(self._trainer.skipped_batches)
+        path = self._checkpoints.restore(back=self._recoveries)
+        self._recoveries += 1
+        self._trainer.skipped_batches.assign(end - self._trainer.batches_before(self.step))
+        logging.warning(
+            "Step %d: %s. Recovery %d of %d: from %s, past the data in between.",
+            step,
+            error,
+            self._recoveries,
+            limit,
+            path,
+        )
+
+    def _stop_where_asked(self, signals):
+        """Agrees with all workers whether one was asked to stop, and how long a step takes."""
+        stop, self._seconds_per_step = self.workers.mean(float(signals.received), self._seconds_per_step)
+        if stop and self.step < self._params.trainer.train_steps:
+            if self._saved_step != self.step:
+                self._save()
+            raise PreemptedError(f"Stopped by a signal and saved at step {self.step}.")
+
+    def _save(self):
+        self._checkpoints.save(self.step)
+        self._saved_step = self.step
+        self._recoveries = 0
+
+    def _profile(self):
+        if not self._profile_steps or not self.workers.is_chief:
+            return
+        first, last = self._profile_steps
+        if self._is_profiling and self.step >= last:
+            tf.profiler.experimental.stop()
+            self._is_profiling = False
+        elif self.step == first:
+            tf.profiler.experimental.start(os.path.join(self._model_dir, "train"))
+            self._is_profiling = True
+
+    def _writer(self, name):
+        if not self.workers.is_chief:
+            return tf.summary.create_noop_writer()
+        return tf.summary.create_file_writer(os.path.join(self._model_dir, name))
 
     def evaluate(self):
         """Evaluates now: scalars and pictures go to `<model_dir>/validation`, the pictures also to PNG files.
@@ -123,88 +230,44 @@ class TrainingLoop:
     def _steps_to_next_event(self):
         config, step = self._params.trainer, self.step
         to_events = [interval - step % interval for interval in self._intervals()]
-        to_events += [end - step for end in self._trainer.phase_ends if end > step]
-        return min(config.steps_per_loop, config.train_steps - step, *to_events)
+        to_events += [end - step for end in (*self._trainer.phase_ends, *(self._profile_steps or ())) if end > step]
+        # A signal is seen between calls alone.
+        seconds = self._params.runtime.grace_seconds / 2
+        most = max(int(seconds / self._seconds_per_step), 1) if self._seconds_per_step else config.steps_per_loop
+        return min(config.steps_per_loop, most, config.train_steps - step, *to_events)
 
     def _handle_events(self, progress, validate):
         last = self.step == self._params.trainer.train_steps
         summary, checkpoint, validation = (last or self.step % interval == 0 for interval in self._intervals())
-        if summary:
+        validation = validation and validate
+        if summary and self.workers.is_chief:
             scalars = {**progress.report(), **self._evaluator.scalars()}
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=self.step)
-        if checkpoint:
-            self._manager.save(checkpoint_number=self.step)
-        if validate and validation:
+        if checkpoint or validation:  # which takes long
+            self._save()
+        if validation and self.workers.is_chief:
             self.evaluate()
 
-    def _check_finite(self, losses):
-        if not all(math.isfinite(value) for value in losses.values()):
-            raise FloatingPointError(
-                f"A loss is not finite at step {self.step}: {losses}. The last good checkpoint is "
-                f"{self._manager.latest_checkpoint}; nothing was written since."
-            )
 
+class StopSignals:
+    """A context in which SIGTERM and Ctrl-C are only noted, the first time, in `received`."""
 
-class Progress:
-    """Shows steps, images/s, time left and losses: a bar on a terminal, a line for every report otherwise.
-
-    Args:
-        start: steps taken before.
-        total: steps at the end.
-    """
-
-    def __init__(self, start, total):
-        self._step, self._total = start, total
-        self._seconds = self._images = self._steps = 0
-        self._losses, self._counts = {}, {}
-        self._terminal = sys.stderr.isatty()
-        # tqdm itself shows nothing on a terminal that does not know its size.
-        size = shutil.get_terminal_size()
-        self._bar = tqdm(
-            initial=start,
-            total=total,
-            unit="step",
-            disable=not self._terminal,
-            ncols=size.columns,
-            nrows=size.lines,
-        )
+    def __init__(self):
+        self.received = False
+        self._handlers = {}
 
     def __enter__(self):
+        if threading.current_thread() is threading.main_thread():  # others may not
+            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *unused):
-        self._bar.close()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
-    def advance(self, num_steps, seconds, losses, num_images):
-        """Counts steps that took `seconds` and `num_images` over all replicas, with their mean losses."""
-        self._step += num_steps
-        self._steps += num_steps
-        self._seconds += seconds
-        self._images += num_images
-        for name, value in losses.items():
-            self._losses[name] = self._losses.get(name, 0.0) + value * num_steps
-            self._counts[name] = self._counts.get(name, 0) + num_steps
-        shown = {"img/s": f"{num_images / seconds:.0f}"}
-        shown.update({_short(name): f"{value:.2f}" for name, value in losses.items() if name.endswith("_loss")})
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update(num_steps)
-
-    def report(self):
-        """Ends a period: returns its mean losses and images/s as summaries; logs them where there is no terminal."""
-        # A phase may end within a period: each loss is the mean over the steps that have it.
-        means = {name: value / self._counts[name] for name, value in self._losses.items()}
-        scalars = {f"losses/{name}": value for name, value in means.items()}
-        scalars["images_per_second"] = self._images / self._seconds
-        if not self._terminal:
-            left = datetime.timedelta(seconds=round((self._total - self._step) * self._seconds / self._steps))
-            losses = ", ".join(f"{_short(name)} {value:.3f}" for name, value in means.items())
-            speed = scalars["images_per_second"]
-            logging.info("step %d/%d, %.0f images/s, ETA %s, %s", self._step, self._total, speed, left, losses)
-        self._seconds = self._images = self._steps = 0
-        self._losses, self._counts = {}, {}
-        return scalars
-
-
-def _short(name):
-    return name.replace("discriminator", "D").replace("generator", "G").replace("_loss", "")
+    def _note(self, number, frame):
+        del frame
+        logging.info("%s: the run stops after this call.", signal.Signals(number).name)
+        self.received = True
+        self.__exit__()  # a second one ends at once

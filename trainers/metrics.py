@@ -46,6 +46,8 @@ class GanEvaluator:
         self._generator = generator
         self._task = params.task
         self._strategy = strategy or tf.distribute.get_strategy()
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):  # of which the chief alone evaluates
+            self._strategy = tf.distribute.get_strategy()
         self._seed = params.runtime.seed if seed is None else seed
         replicas = self._strategy.num_replicas_in_sync
         self._batch_size = -(-params.task.validation_data.global_batch_size // replicas) * replicas

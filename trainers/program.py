@@ -7,6 +7,9 @@ from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 
+# Of the process. What can be mended by another setting is 2; 75 asks for the same start again.
+EXIT_REFUSED, EXIT_DIVERGED, EXIT_NOT_WRITTEN, EXIT_START_AGAIN = 2, 3, 74, 75
+
 SUMMARY = """
 Step {step} of {train_steps} in {model_dir}
 {table}
@@ -25,6 +28,7 @@ def define_flags():
     flags.DEFINE_string("model_dir", None, "Folder of the run: checkpoints, events, params.yaml.", required=True)
     flags.DEFINE_multi_string("config_file", [], "YAML file over the experiment; may be given several times.")
     flags.DEFINE_string("params_override", "", "Settings over all files: a.b=1,c.d=x")
+    flags.DEFINE_string("profile_steps", None, "Steps to profile for TensorBoard, first:last, after the tracing ones.")
 
 
 def main(argv, application, build):
@@ -33,54 +37,89 @@ def main(argv, application, build):
     Args:
         argv: of the main; everything is a flag.
         application: "gan" or "inpainting", that of the experiments which this main trains.
-        build: function from the configuration and the run's folder to a `loop.TrainingLoop`; raises ValueError where
-            networks, devices and data do not go together, and writes nothing.
+        build: function from the configuration, the run's folder and the steps to profile to a `loop.TrainingLoop`;
+            raises ValueError where networks, devices and data do not go together, and writes nothing.
     """
     if len(argv) > 1:
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    from trainers import configs, input_pipelines, run_directory
+    from trainers import checkpoints, configs, input_pipelines, loop, run_directory
 
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
         if params.application != application:
             other = {"gan": "trainers.train_gan", "inpainting": "trainers.train_inpainting"}[params.application]
             raise configs.ConfigError(f"--experiment={FLAGS.experiment} is one of python -m {other}.")
+        profile_steps = _steps(FLAGS.profile_steps)
         run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
-        training_loop = build(params, FLAGS.model_dir)
-        if FLAGS.mode != "eval":
+        training_loop = build(params, FLAGS.model_dir, profile_steps)
+        if FLAGS.mode != "eval" and training_loop.workers.is_chief:
             # Networks, devices and data are as they must be; from here on the folder is this run's.
             run_directory.prepare(FLAGS.model_dir, params)
     except ValueError as error:
         logging.debug("The configuration was refused here:", exc_info=True)
         logging.error("%s", error)
-        sys.exit(2)
+        sys.exit(EXIT_REFUSED)
+    except loop.LOST as error:
+        _stop_where_others_are_lost(params, error)
     try:
         with input_pipelines.value_errors():
             scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
     except ValueError as error:  # a corrupt image, statistics of something else
-        logging.debug("The run stopped here:", exc_info=True)
-        logging.error("The run stopped at step %d: %s", training_loop.step, error)
-        sys.exit(2)
+        _stop(EXIT_REFUSED, f"The run stopped at step {training_loop.step}: {error}")
+    except checkpoints.NotFiniteError as error:
+        _stop(EXIT_DIVERGED, error)
+    except checkpoints.WriteError as error:
+        _stop(EXIT_NOT_WRITTEN, error)
+    except loop.PreemptedError as error:
+        _stop(EXIT_START_AGAIN, f"{error} The same command goes on from {FLAGS.model_dir}'s last checkpoint.")
+    except loop.LOST as error:
+        _stop_where_others_are_lost(params, error)
     if scores:
         print(summary(training_loop, params, FLAGS.model_dir, scores))
 
 
 def run(training_loop, params, model_dir, mode):
-    """Trains, evaluates, or both, and returns the last scores, or None where `mode` is "train"."""
+    """Trains, evaluates, or both, and returns the last scores, or None where `mode` is "train" or another evaluates."""
     restored = training_loop.restore()
     if mode == "eval" and not restored:
-        logging.error("--model_dir=%s holds no checkpoint to evaluate. Train first.", model_dir)
-        sys.exit(2)
+        raise ValueError(f"--model_dir={model_dir} holds no checkpoint to evaluate. Train first.")
     if mode != "eval":
         if training_loop.step >= params.trainer.train_steps:
             logging.info("%s is done: step %d. For more, raise trainer.train_steps.", model_dir, training_loop.step)
         else:
             training_loop.train(validate=mode == "train_and_eval")
-    if mode != "train":
-        return training_loop.last_scores()
-    return None
+    scores = training_loop.last_scores() if mode != "train" and training_loop.workers.is_chief else None
+    # Were the chief lost while it evaluates, all would have to start again.
+    training_loop.workers.mean(0.0)
+    return scores
+
+
+def _steps(text):
+    """The first and the last step of "first:last", or None."""
+    if text is None:
+        return None
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts) or int(parts[0]) >= int(parts[1]):
+        raise ValueError(f"--profile_steps takes first:last, two rising numbers. Received: {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _stop_where_others_are_lost(params, error):
+    if params.runtime.distribution_strategy not in ("multi_worker_mirrored", "tpu"):
+        raise error
+    _stop(
+        EXIT_START_AGAIN,
+        f"Another worker, or the TPU, does not answer ({type(error).__name__}). Stop and start all: they go on from "
+        f"{FLAGS.model_dir}'s last checkpoint.",
+    )
+
+
+def _stop(code, message):
+    logging.debug("The run stopped here:", exc_info=True)
+    logging.error("%s", message)
+    sys.exit(code)
 
 
 def summary(training_loop, params, model_dir, scores):

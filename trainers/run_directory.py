@@ -26,6 +26,8 @@ def check(model_dir, params, must_exist=False):
     Raises:
         RunDirectoryError: where the folder belongs to another run or to something else, or the run is missing.
     """
+    if "://" in model_dir:
+        raise RunDirectoryError(f"--model_dir={model_dir} must be a folder of a file system; mount the bucket.")
     path = os.path.join(model_dir, PARAMS_FILE)
     if os.path.exists(path):
         _check_same_run(path, params)

@@ -14,7 +14,7 @@ def main(argv):
     program.main(argv, "gan", build)
 
 
-def build(params, model_dir):
+def build(params, model_dir, profile_steps=None):
     """The training loop that `params` describes; writes nothing.
 
     Raises:
@@ -29,20 +29,22 @@ def build(params, model_dir):
         strategy, data, model.resolution, num_classes=model.num_classes, validation_data=params.task.validation_data
     )
     trainer = gan_trainer.GanTrainer(params, strategy)
-    evaluator = metrics.GanEvaluator(params, model_dir, trainer.ema_generator, trainer.discriminator, strategy)
 
-    def make_dataset(steps_done):
+    def make_evaluator():
+        return metrics.GanEvaluator(params, model_dir, trainer.ema_generator, trainer.discriminator, strategy)
+
+    def make_dataset(start_batch):
         return input_pipelines.training_dataset(
             strategy,
             data,
             model.resolution,
             params.runtime.seed,
-            trainer.batches_before(steps_done),
+            start_batch,
             image_channels=model.image_channels,
             num_classes=model.num_classes,
         )
 
-    return loop.TrainingLoop(trainer, evaluator, make_dataset, params, model_dir)
+    return loop.TrainingLoop(trainer, make_evaluator, make_dataset, params, model_dir, profile_steps)
 
 
 if __name__ == "__main__":

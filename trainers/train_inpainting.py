@@ -14,7 +14,7 @@ def main(argv):
     program.main(argv, "inpainting", build)
 
 
-def build(params, model_dir):
+def build(params, model_dir, profile_steps=None):
     """The training loop that `params` describes; writes nothing.
 
     Raises:
@@ -27,19 +27,21 @@ def build(params, model_dir):
     data, model = params.task.train_data, params.task.model
     input_pipelines.check(strategy, data, model.resolution, validation_data=params.task.validation_data)
     trainer = inpainting_trainer.InpaintingTrainer(params, strategy)
-    evaluator = inpainting_metrics.InpaintingEvaluator(params, trainer.ema_generator)
 
-    def make_dataset(steps_done):
+    def make_evaluator():
+        return inpainting_metrics.InpaintingEvaluator(params, trainer.ema_generator)
+
+    def make_dataset(start_batch):
         return input_pipelines.training_dataset(
             strategy,
             data,
             model.resolution,
             params.runtime.seed,
-            trainer.batches_before(steps_done),
+            start_batch,
             image_channels=model.image_channels,
         )
 
-    return loop.TrainingLoop(trainer, evaluator, make_dataset, params, model_dir)
+    return loop.TrainingLoop(trainer, make_evaluator, make_dataset, params, model_dir, profile_steps)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""Checkpoints: finite, whole, bounded in number, and never half written."""
+
+import logging
+import math
+import os
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gan_test_case import contents
+from trainers.checkpoints import Checkpoints, NotFiniteError, WriteError
+
+
+@pytest.fixture
+def weight():
+    return tf.Variable(tf.zeros((1000,)))
+
+
+def make_checkpoints(folder, weight, **options):
+    items = {"weight": weight, "step": tf.Variable(0, dtype=tf.int64)}
+    return Checkpoints(items, str(folder), max_to_keep=3, **options)
+
+
+def save(checkpoints, weight, *steps):
+    for step in steps:
+        weight.assign(tf.fill((1000,), float(step)))
+        checkpoints.save(step)
+
+
+def truncate(path):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def test_restores_the_newest_and_keeps_the_last_ones(tmp_path, weight):
+    checkpoints = make_checkpoints(tmp_path, weight)
+    assert checkpoints.paths == [] and checkpoints.restore() is None
+    save(checkpoints, weight, 1, 2, 3, 4)
+    assert checkpoints.paths == [str(tmp_path / f"ckpt-{step}") for step in (2, 3, 4)]
+    weight.assign(tf.zeros((1000,)))
+    for back, step in ((0, 4), (1, 3), (2, 2), (3, 2), (9, 2)):
+        assert make_checkpoints(tmp_path, weight).restore(back) == str(tmp_path / f"ckpt-{step}")
+        assert set(weight.numpy()) == {step}
+
+
+@pytest.mark.parametrize("suffix", [".data-00000-of-00001", ".index"])
+@pytest.mark.parametrize("damage", [truncate, os.remove])
+def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, weight, caplog, suffix, damage):
+    save(make_checkpoints(tmp_path, weight), weight, 1, 2)
+    damage(f"{tmp_path}/ckpt-2{suffix}")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert make_checkpoints(tmp_path, weight).restore() == str(tmp_path / "ckpt-1")
+    assert set(weight.numpy()) == {1.0}
+    if not (suffix == ".index" and damage is os.remove):
+        assert "ckpt-2 cannot be read" in caplog.text and "The one before is taken" in caplog.text
+
+
+def test_flipped_bit_gives_way_to_the_one_before(tmp_path, weight):
+    save(make_checkpoints(tmp_path, weight), weight, 1, 2)
+    path = tmp_path / "ckpt-2.data-00000-of-00001"
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    assert make_checkpoints(tmp_path, weight).restore() == str(tmp_path / "ckpt-1")
+
+
+def test_no_whole_checkpoint_is_an_error(tmp_path, weight):
+    save(make_checkpoints(tmp_path, weight), weight, 1, 2)
+    for step in (1, 2):
+        truncate(f"{tmp_path}/ckpt-{step}.data-00000-of-00001")
+    with pytest.raises(ValueError, match=r"No checkpoint in .* is whole\. .*ckpt-1 cannot be read"):
+        make_checkpoints(tmp_path, weight).restore()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, weight, value):
+    checkpoints = make_checkpoints(tmp_path, weight)
+    save(checkpoints, weight, 1)
+    before = contents(tmp_path)
+    weight.assign(np.where(np.arange(1000) == 700, value, 0))
+    with pytest.raises(NotFiniteError, match=r"1 weights are not finite, Variable"):
+        checkpoints.save(2)
+    assert contents(tmp_path) == before
+
+
+def test_only_the_chief_writes(tmp_path, weight):
+    save(make_checkpoints(tmp_path / "run", weight, is_chief=False), weight, 1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_parts_that_a_killed_process_left_are_removed(tmp_path, weight):
+    save(make_checkpoints(tmp_path, weight), weight, 1)
+    (tmp_path / "ckpt-2_temp").mkdir()
+    for name in ("ckpt-2_temp/part-00000-of-00001.data-00000-of-00001", "ckpt-3.data-00000-of-00001", "mine.txt"):
+        (tmp_path / name).write_bytes(b"half")
+    save(make_checkpoints(tmp_path, weight), weight, 4)
+    found = {path.name.split(".")[0] for path in tmp_path.iterdir()}
+    assert found == {"ckpt-1", "ckpt-4", "checkpoint", "mine"}
+
+
+def test_file_system_that_takes_no_more_leaves_the_last_checkpoint(tmp_path, weight):
+    checkpoints = make_checkpoints(tmp_path, weight)
+    save(checkpoints, weight, 1)
+    before, limits = contents(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores the signal; a write beyond the limit fails as one on a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=r"step 2 cannot be written: .*ckpt-1 is whole"):
+            save(checkpoints, weight, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == before
+    save(checkpoints, weight, 3)
+    assert checkpoints.restore() == str(tmp_path / "ckpt-3")
