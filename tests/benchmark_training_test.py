@@ -17,10 +17,28 @@ def test_times_a_step_of_each_network(capsys):
     ):
         benchmark_training.main(["benchmark_training"])
     rows = re.findall(
-        r"^\| 32 x 2 \| off \| 1 \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", capsys.readouterr().out, re.MULTILINE
+        r"^\| 32 x 2 \| 1 \| off \| 1 \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", capsys.readouterr().out, re.MULTILINE
     )
     assert [row[0] for row in rows] == ["none", "attentive_normalization"]
     assert rows[0][2] == "1.00" and all(float(row[1]) > 0 and float(row[2]) > 0 for row in rows)
+
+
+def test_times_replicas_that_share_a_batch(capsys):
+    with flagsaver.as_parsed(
+        image_batches="32x2", base_channels="2", timed_calls="1", attention="none", replicas="2", steps_per_loop="2"
+    ):
+        benchmark_training.main(["benchmark_training"])
+    assert re.search(
+        r"^\| 32 x 2 \| 2 \| off \| 2 \| none \| [\d.]+ \| 1\.00 \|$", capsys.readouterr().out, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("name, value", [("steps_per_loop", "x"), ("replicas", "0"), ("replicas", "1,-2")])
+def test_refuses_what_is_no_positive_integer(name, value, caplog):
+    with flagsaver.as_parsed(**{name: value}), pytest.raises(SystemExit) as caught:
+        benchmark_training.main(["benchmark_training"])
+    assert caught.value.code == 2
+    assert f"--{name} must be positive integers. Received: --{name}={value}" in caplog.text
 
 
 def test_times_the_input_pipeline_on_photographs(tmp_path):

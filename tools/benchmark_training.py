@@ -2,12 +2,14 @@
 
 python -m tools.benchmark_training
 python -m tools.benchmark_training --image_batches=32x16 --xla --steps_per_loop=1,20
+python -m tools.benchmark_training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
 
 Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
 `--peak_memory`, the peak memory of the process, one each; with `--pipeline`, images/s that the input pipeline delivers
 on its own. The networks are the paper's, on random images; `--base_channels` makes them narrower.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -26,6 +28,7 @@ ATTENTIONS = ["none", "attentive_normalization", "self_attention"]
 flags.DEFINE_list("image_batches", ["32x16", "64x4", "128x2"], "RESOLUTIONxBATCH of each measurement.")
 flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
 flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
+flags.DEFINE_list("replicas", ["1"], "Replicas, on GPUs or logical CPU devices, that share a batch.")
 flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
 flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
@@ -39,16 +42,19 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     try:
         sizes = [parsed_size(text) for text in FLAGS.image_batches]
+        loops, replicas = positive_integers("steps_per_loop"), positive_integers("replicas")
     except ValueError as error:
         logging.error("%s", error)
         sys.exit(2)
+    make_devices(max(replicas))
     if FLAGS.print_peak:
-        make_call(*sizes[0], FLAGS.attention[0], FLAGS.xla, 2)()
+        make_call(*sizes[0], 1, FLAGS.xla, 2, FLAGS.attention[0])()
         print(own_peak_gib())
         return
-    print("| pixels x batch | XLA | steps a call | attention | images/s | time / none |\n|---|---|---|---|---|---|")
+    print("| pixels x batch | replicas | XLA | steps a call | attention | images/s | time / none |")
+    print("|---|---|---|---|---|---|---|")
     for resolution, batch_size in sizes:
-        for line in time_lines(resolution, batch_size):
+        for line in time_lines(resolution, batch_size, replicas, loops):
             print(line, flush=True)
     if FLAGS.peak_memory:
         print("\n| pixels x batch | attention | peak memory, GiB |\n|---|---|---|")
@@ -69,34 +75,46 @@ def parsed_size(text):
     return int(numbers[0]), int(numbers[1])
 
 
-def time_lines(resolution, batch_size):
+def positive_integers(name):
+    """The values of a flag that lists them; raises ValueError for anything else."""
+    values = FLAGS[name].value
+    if not values or not all(value.isdigit() and int(value) for value in values):
+        raise ValueError(f"--{name} must be positive integers. Received: --{name}={','.join(values)}")
+    return [int(value) for value in values]
+
+
+def make_devices(count):
+    """Divides the CPU into `count` logical devices, where there is no GPU."""
+    import tensorflow as tf
+
+    if count > 1 and not tf.config.list_physical_devices("GPU"):
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        if len(tf.config.get_logical_device_configuration(cpu) or ()) >= count:
+            return
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def time_lines(resolution, batch_size, replicas, loops):
     """Rows of the table for one size, all of whose programs are timed in turn."""
-    loops = [int(value) for value in FLAGS.steps_per_loop]
-    keys = [
-        (xla, steps, attention)
-        for xla in ([False, True] if FLAGS.xla else [False])
-        for steps in loops
-        for attention in FLAGS.attention
-    ]
+    keys = list(itertools.product(replicas, [False, True] if FLAGS.xla else [False], loops, FLAGS.attention))
     calls = {}
-    for xla, steps, attention in keys:
-        calls[xla, steps, attention] = make_call(resolution, batch_size, attention, xla, steps)
-        calls[xla, steps, attention]()
-    seconds = {key: value / key[1] for key, value in interleaved_medians(calls, FLAGS.timed_calls).items()}
     for key in keys:
-        plain = seconds.get((*key[:2], "none"))
+        calls[key] = make_call(resolution, batch_size, *key)
+        calls[key]()
+    seconds = {key: value / key[2] for key, value in interleaved_medians(calls, FLAGS.timed_calls).items()}
+    for key in keys:
+        plain = seconds.get((*key[:3], "none"))
         ratio = f"{seconds[key] / plain:.2f}" if plain else ""
-        xla, steps, attention = key
-        speed = f"{batch_size / seconds[key]:.1f}"
-        yield f"| {resolution} x {batch_size} | {'on' if xla else 'off'} | {steps} | {attention} | {speed} | {ratio} |"
+        count, xla, steps, attention = key
+        cells = (count, "on" if xla else "off", steps, attention, f"{batch_size / seconds[key]:.1f}", ratio)
+        yield f"| {resolution} x {batch_size} | {' | '.join(map(str, cells))} |"
 
 
-def make_call(resolution, batch_size, attention, xla, steps):
+def make_call(resolution, batch_size, replicas, xla, steps, attention):
     """A function that takes `steps` training steps and waits for them."""
     import tensorflow as tf
 
     from trainers import configs
-    from trainers.distribution import get_strategy  # noqa: TID251 - as training places its steps
     from trainers.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
 
     width = FLAGS.base_channels
@@ -107,13 +125,17 @@ def make_call(resolution, batch_size, attention, xla, steps):
         "task.model.generator.base_channels": width,
         "task.model.discriminator.base_channels": width,
         "task.train_data.global_batch_size": batch_size,
-        "runtime.distribution_strategy": "one_device",
-        "runtime.num_gpus": min(len(tf.config.list_physical_devices("GPU")), 1),
+        "task.model.synchronized_batch_norm": str(not xla).lower(),
         "runtime.enable_xla": str(xla).lower(),
     }
     override = ",".join(f"{key}={value}" for key, value in overrides.items())
     params = configs.resolve("gan_imagenet128", params_override=override)
-    strategy = get_strategy(params.runtime)
+    gpus = tf.config.list_logical_devices("GPU")
+    names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")][:replicas]
+    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+    strategy = (
+        tf.distribute.MirroredStrategy(names, reduction) if replicas > 1 else tf.distribute.OneDeviceStrategy(*names)
+    )
     trainer = GanTrainer(params, strategy)
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")
