@@ -168,7 +168,7 @@ def inpainting_photos64():
         task=schema.InpaintingTaskConfig(
             model=schema.InpaintingModelConfig(
                 resolution=64,
-                generator=schema.InpaintingGeneratorConfig(base_channels=16, num_entities=8),
+                generator=schema.InpaintingGeneratorConfig(base_channels=8, num_entities=8),
                 critic=schema.CriticConfig(base_channels=16, attention="none"),
             ),
             losses=schema.InpaintingLossesConfig(discount=1.0),
@@ -186,17 +186,17 @@ def inpainting_photos64():
             validation_data=schema.DataConfig(dataset="photos", split="test", global_batch_size=32),
         ),
         trainer=schema.TrainerConfig(
-            train_steps=3950,
-            steps_per_loop=20,
-            checkpoint_interval=500,
-            summary_interval=100,
-            validation_interval=1000,
+            train_steps=6100,
+            steps_per_loop=50,
+            checkpoint_interval=1000,
+            summary_interval=200,
+            validation_interval=2000,
             max_to_keep=2,
             discriminator_steps=5,
-            generator_optimizer=schema.OptimizerConfig(learning_rate=1e-3, beta_1=0.5, beta_2=0.9),
+            generator_optimizer=schema.OptimizerConfig(learning_rate=1e-3, beta_1=0.5, beta_2=0.9, decay_steps=6100),
             discriminator_optimizer=critic_rate,
             ema_decay=0.99,
-            pretrain_steps=3800,
+            pretrain_steps=6000,
         ),
         runtime=schema.RuntimeConfig(distribution_strategy="one_device", seed=1),
     )
