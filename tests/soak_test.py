@@ -1,14 +1,24 @@
 """Tests of tools/soak.py, and of the loop by it."""
 
+import importlib
 import os
+import sys
 
 import pytest
+from absl import flags
 from absl.testing import flagsaver
 
 from gan_test_case import SMALL
-from tools import soak
 
-pytestmark = pytest.mark.usefixtures("parsed_flags")
+
+@pytest.fixture
+def soak(parsed_flags):
+    """The tool, whose flags have the names of the trainers', for the length of a test."""
+    sys.modules.pop("tools.soak", None)
+    module = importlib.import_module("tools.soak")
+    yield module
+    for flag in flags.FLAGS.get_flags_for_module("tools.soak"):
+        delattr(flags.FLAGS, flag.name)
 
 
 def samples(slope=0.0, **growing):
@@ -22,28 +32,28 @@ def samples(slope=0.0, **growing):
     return found
 
 
-def test_bounded_holdings_are_no_problem(capsys):
+def test_bounded_holdings_are_no_problem(soak, capsys):
     assert soak.judge(samples(slope=0.01), 20.0) == []
     assert "grows by 10.0 MiB in 1,000 steps" in capsys.readouterr().out
 
 
-def test_growing_memory_is_told():
+def test_growing_memory_is_told(soak):
     (problem,) = soak.judge(samples(slope=0.03), 20.0)
     assert problem == "Memory grows by more than --most_growth=20 MiB in 1,000 steps."
 
 
 @pytest.mark.parametrize("name", ["threads", "descriptors", "checkpoints"])
-def test_growing_numbers_are_told(name):
+def test_growing_numbers_are_told(soak, name):
     (problem,) = soak.judge(samples(**{name: True}), 20.0)
     assert problem.startswith(f"The number of {name} grew from ")
 
 
-def test_too_few_checkpoints_are_an_error():
+def test_too_few_checkpoints_are_an_error(soak):
     with pytest.raises(ValueError, match=r"at least 3 times --every .* \[500, 1000\]"):
         soak.judge(samples()[:12], 20.0)
 
 
-def test_holdings_are_this_process_own():
+def test_holdings_are_this_process_own(soak):
     before = soak.holdings(os.getpid())
     ballast = bytearray(200 * 2**20)
     ballast[::4096] = b"1" * len(ballast[::4096])
@@ -54,14 +64,14 @@ def test_holdings_are_this_process_own():
     assert soak.holdings(2**22 + 1) is None
 
 
-def test_folder_that_is_there_is_refused(tmp_path, caplog):
+def test_folder_that_is_there_is_refused(soak, tmp_path, caplog):
     with flagsaver.flagsaver(model_dir=str(tmp_path)), pytest.raises(SystemExit) as caught:
         soak.main(["soak"])
     assert caught.value.code == 2 and "must be a new folder" in caplog.text
 
 
 @pytest.mark.slow
-def test_a_short_run_is_trained_exported_and_judged(tmp_path, capsys):
+def test_a_short_run_is_trained_exported_and_judged(soak, tmp_path, capsys):
     settings = {
         "model_dir": str(tmp_path / "run"),
         "train_steps": 450,
