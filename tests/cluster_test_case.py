@@ -76,7 +76,6 @@ def main(runs):
     Attentive Normalization draws alike on all replicas. For two of them to equal one, its positions are fixed here.
     """
     import tensorflow as tf
-    from absl import logging
 
     from gan_test_case import call_main
     from keras_an.layers import attentive_normalization
@@ -86,12 +85,11 @@ def main(runs):
         del seed_generator
         return tf.tile((tf.range(num_samples) * num_positions // num_samples)[None], (batch_size, 1))
 
-    logging.set_verbosity(logging.INFO)
     attentive_normalization.sample_positions = sample_positions
     make, made = distribution.get_strategy, []
     distribution.get_strategy = lambda runtime: made[0] if made else made.append(make(runtime)) or made[0]
     for name, flags in runs:
-        call_main(name, **flags)
+        call_main(name, verbosity=0, **flags)
 
 
 if __name__ == "__main__":
