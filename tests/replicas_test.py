@@ -72,7 +72,8 @@ def test_two_replicas_train_as_one_of_twice_the_batch(
         assert max(np.abs(one[key] - before[key]).max() for key in keys) > 2e-3
         for key in keys:
             np.testing.assert_array_equal(start[key], before[key], err_msg=key)
-            np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=2e-5, err_msg=key)
+            # Keras 2's own batch norm divides the moving variance by n - 1, that over replicas by n.
+            np.testing.assert_allclose(two[key], one[key], rtol=2e-3, atol=2e-5, err_msg=key)
     for found, wanted in zip(replica_losses, losses):
         exact = {name for name in wanted if not name.endswith(("_norm", "_least", "_most"))}  # which are not means
         assert {name: found[name] for name in exact} == pytest.approx(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 
 import tensorflow as tf
 from absl import logging
@@ -41,7 +42,7 @@ class Checkpoints:
         return [path for path in paths if os.path.exists(path + ".index")]
 
     def save(self, step):
-        """Saves everything as the checkpoint of a step; only the chief writes.
+        """Saves everything as the checkpoint of a step, in the chief's folder; all workers call this.
 
         Raises:
             NotFiniteError: where a weight is not finite; nothing is written then.
@@ -52,6 +53,9 @@ class Checkpoints:
             names = [variable.name for variable in variables if not bool(_are_finite([variable]))]
             raise NotFiniteError(f"{len(names)} weights are not finite, {', '.join(names[:4])} among them")
         if not self._is_chief:
+            # What replicas hold apart, as Keras 2's batch norm does, is brought together when it is saved.
+            with tempfile.TemporaryDirectory() as folder:
+                self._checkpoint.write(os.path.join(folder, "checkpoint"))
             return
         if self._manager is None:
             # It makes the folder; and an earlier start may have been stopped in the middle of a checkpoint.

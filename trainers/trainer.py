@@ -1,5 +1,6 @@
 """What the trainers share: the averaged generator, the loop over steps, keys of draws, optimizers."""
 
+import contextlib
 import math
 
 import tensorflow as tf
@@ -26,8 +27,12 @@ class Trainer:
         self.strategy = strategy
         with strategy.scope():
             self.generator = build_generator()
-            # Evaluation, samples and export use this running average of the generator's weights.
+        # Evaluation, samples and export use this running average of the generator's weights. Of several workers the
+        # chief alone evaluates, and must not wait for the others when it reads a variable.
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        with contextlib.nullcontext() if several else strategy.scope():
             self.ema_generator = build_generator()
+        with strategy.scope():
             for average, variable in zip(self.ema_generator.variables, self.generator.variables):
                 average.assign(variable)
             self.generator_optimizer = self.optimizer(params.trainer.generator_optimizer, self.generator)
