@@ -47,3 +47,8 @@ def test_other_ranks_are_errors(shapes):
     received = ", ".join(rf"\({', '.join(map(str, shape))}\)" for shape in shapes)
     with pytest.raises(ValueError, match=rf"takes a map .* and a mask .* Received: shapes {received}"):
         MaskedMean()([np.zeros(shape, np.float32) for shape in shapes])
+
+
+def test_a_map_without_a_mask_is_an_error():
+    with pytest.raises(ValueError, match="takes a map .* and a mask"):
+        MaskedMean()(FEATURES)

@@ -308,6 +308,7 @@ def test_nothing_is_written_where_the_experiment_is_unknown(tmp_path):
             "runtime.distribution_strategy=off,runtime.all_reduce_alg=nccl",
             "`runtime.all_reduce_alg` is of 'mirrored' and 'multi_worker_mirrored' alone. Received: 'nccl'",
         ),
+        ("task.model.image_channels=2", r"`task.model.image_channels` must be one of \(1, 3\).* Received: 2"),
         ("runtime.grace_seconds=0", "`runtime.grace_seconds` must be positive. Received: 0.0"),
         ("trainer.loss_upper_bound=0", "`trainer.loss_upper_bound` must be positive. Received: 0.0"),
         ("trainer.max_recoveries=-1", "`trainer.max_recoveries` must not be negative. Received: -1"),

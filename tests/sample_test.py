@@ -291,6 +291,13 @@ def test_what_is_no_export_is_refused(generator, tmp_path, caplog, fault):
     assert not (tmp_path / "out").exists()
 
 
+def test_export_of_inpainting_is_referred_to_its_tool(generator, tmp_path, caplog):
+    path = tmp_path / "saved_model"
+    shutil.copytree(generator, path)
+    (path / "keras_an_export.json").write_text('{"application": "inpainting"}', encoding="utf-8")
+    assert "fills holes in pictures: use tools.inpaint" in refusal(caplog, path, tmp_path / "out")
+
+
 @pytest.mark.parametrize("fault", ["damaged", "without variables", "other signature", "no signature"])
 def test_saved_model_that_is_no_generator_is_refused(exported, tmp_path, caplog, fault):
     path = tmp_path / "saved_model"

@@ -88,3 +88,10 @@ def test_other_ranks_are_errors(shape):
     message = rf"\(batch, height, width, channels\)\. Received: input_shape=\({', '.join(map(str, shape))}\)"
     with pytest.raises(ValueError, match=message):
         SelfAttention()(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", ["key_dim", "value_dim"])
+@pytest.mark.parametrize("value", [0, -1, 2.0])
+def test_dimensions_must_be_positive_integers(name, value):
+    with pytest.raises(ValueError, match=rf"`{name}` must be a positive integer. Received: {name}={value}"):
+        SelfAttention(**{name: value})

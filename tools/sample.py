@@ -113,7 +113,12 @@ def num_classes_of(path):
         raise SampleError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
     try:
         with open(os.path.join(path, METADATA_FILE), encoding="utf-8") as file:
-            return int(json.load(file)["num_classes"])
+            metadata = json.load(file)
+        if metadata.get("application") == "inpainting":
+            raise SampleError(f"--saved_model={path} fills holes in pictures: use tools.inpaint.")
+        return int(metadata["num_classes"])
+    except SampleError:
+        raise
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SampleError(
             f"--saved_model={path} has no {METADATA_FILE} that tells its number of classes. Export the run again with "

@@ -21,17 +21,17 @@ class MaskedMean(keras.layers.Layer):
         `(batch, channels)`, float32.
 
     Raises:
-        ValueError: where an input is not of rank 4.
+        ValueError: unless there are two inputs of rank 4.
     """
 
     def __init__(self, dtype="float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
 
     def build(self, input_shape):
-        if [len(shape) for shape in input_shape] != [4, 4]:
+        if [len(shape) if hasattr(shape, "__len__") else 0 for shape in input_shape] != [4, 4]:
             raise ValueError(
                 "`MaskedMean` takes a map (batch, height, width, channels) and a mask (batch, height, width, 1). "
-                f"Received: shapes {', '.join(str(tuple(shape)) for shape in input_shape)}"
+                f"Received: shapes {', '.join(map(str, input_shape))}"
             )
         self.built = True
 

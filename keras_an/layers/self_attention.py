@@ -1,6 +1,7 @@
 """Self-attention over positions: the baseline that Attentive Normalization replaces."""
 
 from keras_an.backend import NO_AUTOCAST, keras, ops, register_serializable
+from keras_an.checks import check_positive_integer
 
 
 @register_serializable(package="keras_an")
@@ -25,7 +26,7 @@ class SelfAttention(keras.layers.Layer):
         The input's.
 
     Raises:
-        ValueError: where the input is not of rank 4.
+        ValueError: where the input is not of rank 4, or a dimension is no positive integer.
 
     References:
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019), Eq. 1-3.
@@ -33,6 +34,9 @@ class SelfAttention(keras.layers.Layer):
 
     def __init__(self, key_dim=None, value_dim=None, **kwargs):
         super().__init__(**kwargs)
+        for name, value in (("key_dim", key_dim), ("value_dim", value_dim)):
+            if value is not None:
+                check_positive_integer(name, value)
         self.key_dim = key_dim
         self.value_dim = value_dim
 

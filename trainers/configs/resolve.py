@@ -155,6 +155,8 @@ def _type_name(config, key):
 
 
 def _nearest(name, valid):
+    if not isinstance(name, str):
+        return ""
     matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f" Did you mean `{matches[0]}`?" if matches else ""
 
@@ -231,6 +233,7 @@ def _check_gan(params):
     for name in task.augmentation:
         _check_choice("task.augmentation", name, ("color", "translation", "cutout"))
     _check_at_least(1, "task.evaluation.classifier_epochs", task.evaluation.classifier_epochs)
+    _check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
     _check_at_least(1, "task.model.num_classes", task.model.num_classes)
     _check_at_least(1, "task.model.latent_dim", task.model.latent_dim)
     _check_num_samples(task.evaluation, task.model.num_classes)
