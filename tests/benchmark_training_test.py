@@ -25,11 +25,11 @@ def test_times_a_step_of_each_network(capsys):
 
 def test_times_replicas_that_share_a_batch(capsys):
     with flagsaver.as_parsed(
-        image_batches="32x2", base_channels="2", timed_calls="1", attention="none", replicas="2", steps_per_loop="2"
+        image_batches="8x2", base_channels="2", timed_calls="1", attention="none", replicas="2", steps_per_loop="2"
     ):
         benchmark_training.main(["benchmark_training"])
     assert re.search(
-        r"^\| 32 x 2 \| 2 \| off \| 2 \| none \| [\d.]+ \| 1\.00 \|$", capsys.readouterr().out, re.MULTILINE
+        r"^\| 8 x 2 \| 2 \| off \| 2 \| none \| [\d.]+ \| 1\.00 \|$", capsys.readouterr().out, re.MULTILINE
     )
 
 
@@ -72,5 +72,5 @@ def test_peak_memory_is_that_of_a_process_of_its_own():
     ballast[::4096] = b"1" * len(ballast[::4096])
     assert benchmark_training.own_peak_gib() > 3.0
     with flagsaver.as_parsed(base_channels="2"):
-        peak = benchmark_training.peak_gib("32x2", "none")
+        peak = benchmark_training.peak_gib("8x2", "none")
     assert 0.2 < peak < 3.0

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -292,6 +293,24 @@ def test_each_report_is_one_log_line_off_a_terminal(tmp_path, caplog, monkeypatc
     assert [line.split(",")[0] for line in lines] == ["step 5/10", "step 10/10"]
     assert all("images/s" in line and "ETA 0:00:00" in line for line in lines)
     assert "G 3.000, D_real 2.000" in lines[0] and "G 8.000" in lines[1]
+
+
+def test_time_outside_of_steps_is_told(tmp_path, caplog):
+    class Evaluator(FixedEvaluator):
+        def scalars(self):
+            time.sleep(0.05)
+            return {}
+
+        def evaluate(self):
+            time.sleep(0.3)
+            return super().evaluate()
+
+    trainer = CountingTrainer(at_step={step: lambda: time.sleep(0.1) for step in range(1, 11)})
+    with caplog.at_level(logging.INFO, logger="absl"):
+        make_loop(tmp_path, trainer, Evaluator()).train(validate=True)
+    steps, evaluations, rest, share = map(float, re.findall(r"[\d.]+(?= s|(?: %))", caplog.text.split("Time: ")[1]))
+    assert 1.0 <= steps < 2.0 and 0.3 <= evaluations < 1.0 and 0.1 <= rest < 1.0
+    assert share == pytest.approx(100 * rest / steps, rel=0.1)
 
 
 def test_no_call_takes_steps_of_two_phases(tmp_path):

@@ -59,6 +59,7 @@ class TrainingLoop:
         self._seconds_per_step = 0.0
         self._recoveries = 0
         self._is_profiling = False
+        self._spent = {"steps": 0.0, "evaluations": 0.0}  # seconds
         self._checkpoints = Checkpoints(
             trainer.checkpoint_items(), model_dir, params.trainer.max_to_keep, self.workers.is_chief
         )
@@ -105,6 +106,7 @@ class TrainingLoop:
                 text = "\n".join("    " + line for line in configs.dump(self._params).splitlines())
                 tf.summary.text("configuration", text, step=0)
             logging.info("Networks:\n%s", networks)
+            begin = time.perf_counter()
             while self.step < config.train_steps:
                 self._profile()
                 try:
@@ -116,6 +118,7 @@ class TrainingLoop:
                     progress.rewind(self.step)
                 self._stop_where_asked(signals)
             self._profile()
+            self._report_time(time.perf_counter() - begin)
 
     def _batches(self):
         before = self._trainer.batches_before(self.step) + integer(self._trainer.skipped_batches)
@@ -127,6 +130,7 @@ class TrainingLoop:
         losses = self._trainer.train(iterator, tf.constant(num_steps))
         losses = {name: float(value) for name, value in losses.items()}
         seconds = time.perf_counter() - begin
+        self._spent["steps"] += seconds
         self._check(losses)
         self._seconds_per_step = seconds / num_steps
         progress.advance(num_steps, seconds, losses, num_steps * images_per_step)
@@ -137,6 +141,15 @@ class TrainingLoop:
         if not finite or any(abs(value) > bound for name, value in losses.items() if name.endswith("_loss")):
             values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
             raise NotFiniteError(f"A loss is not finite, or above `trainer.loss_upper_bound` {bound:g}: {values}")
+
+    def _report_time(self, total):
+        rest = total - sum(self._spent.values())
+        logging.info(
+            "Time: steps %.1f s, evaluations %.1f s, checkpoints, summaries and all else %.1f s, %.2f %% of the steps'",
+            *self._spent.values(),
+            rest,
+            100.0 * rest / self._spent["steps"],
+        )
 
     def _recover(self, error):
         """Goes back to the last checkpoint, or after a failure right behind it to the one before, past the data."""
@@ -199,6 +212,7 @@ class TrainingLoop:
         Returns:
             The scores, floats by name, and the step as `step`.
         """
+        begin = time.perf_counter()
         scores, pictures = self._evaluator.evaluate(), self._evaluator.pictures()
         writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "validation"))
         with writer.as_default(step=self.step):
@@ -211,6 +225,7 @@ class TrainingLoop:
         values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("Step %d, %s: %s", self.step, self._evaluator.made_of, values)
         self._scores = {"step": self.step, **scores}
+        self._spent["evaluations"] += time.perf_counter() - begin
         return self._scores
 
     def last_scores(self):
