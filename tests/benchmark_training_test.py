@@ -41,6 +41,13 @@ def test_refuses_what_is_no_positive_integer(name, value, caplog):
     assert f"--{name} must be positive integers. Received: --{name}={value}" in caplog.text
 
 
+@pytest.mark.parametrize("replicas, batches", [("1,64", "8x64"), ("2", "8x3")])
+def test_refuses_replicas_without_devices_or_a_share(replicas, batches, caplog):
+    with flagsaver.as_parsed(replicas=replicas, image_batches=batches), pytest.raises(SystemExit) as caught:
+        benchmark_training.main(["benchmark_training"])
+    assert caught.value.code == 2 and f"Received: --replicas={replicas}" in caplog.text
+
+
 def test_times_the_input_pipeline_on_photographs(tmp_path):
     assert benchmark_training.pipeline_speed(16, 4, num_images=8) > 0
     benchmark_training.write_photographs(str(tmp_path / "train"), 3)

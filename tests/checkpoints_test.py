@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import pathlib
 import resource
 
 import numpy as np
@@ -39,9 +40,10 @@ def test_restores_the_newest_and_keeps_the_last_ones(tmp_path, weight):
     save(checkpoints, weight, 1, 2, 3, 4)
     assert checkpoints.paths == [str(tmp_path / f"ckpt-{step}") for step in (2, 3, 4)]
     weight.assign(tf.zeros((1000,)))
-    for back, step in ((0, 4), (1, 3), (2, 2), (3, 2), (9, 2)):
-        assert make_checkpoints(tmp_path, weight).restore(back) == str(tmp_path / f"ckpt-{step}")
+    for before, step in ((5, 4), (4, 3), (3, 2)):
+        assert make_checkpoints(tmp_path, weight).restore(before) == str(tmp_path / f"ckpt-{step}")
         assert set(weight.numpy()) == {step}
+    assert make_checkpoints(tmp_path, weight).restore(2) is None
 
 
 @pytest.mark.parametrize("suffix", [".data-00000-of-00001", ".index"])
@@ -54,6 +56,35 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, weight, caplog
     assert set(weight.numpy()) == {1.0}
     if not (suffix == ".index" and damage is os.remove):
         assert "ckpt-2 cannot be read" in caplog.text and "The one before is taken" in caplog.text
+
+
+@pytest.mark.parametrize("damage", [truncate, os.remove, lambda path: pathlib.Path(path).write_text("{")])
+def test_damaged_state_file_loses_no_checkpoint(tmp_path, weight, damage):
+    save(make_checkpoints(tmp_path, weight), weight, 8, 9)
+    damage(f"{tmp_path}/checkpoint")
+    checkpoints = make_checkpoints(tmp_path, weight)
+    assert checkpoints.restore() == str(tmp_path / "ckpt-9")
+    save(checkpoints, weight, 10, 11)
+    assert checkpoints.paths == [str(tmp_path / f"ckpt-{step}") for step in (9, 10, 11)]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-11")
+
+
+def test_a_new_checkpoint_ends_what_came_after_it(tmp_path, weight):
+    save(make_checkpoints(tmp_path, weight), weight, 2, 4, 6)
+    checkpoints = make_checkpoints(tmp_path, weight)
+    checkpoints.restore(before=4)
+    save(checkpoints, weight, 3)
+    assert checkpoints.paths == [str(tmp_path / f"ckpt-{step}") for step in (2, 3)]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-3")
+    save(checkpoints, weight, 5, 7)
+    assert checkpoints.paths == [str(tmp_path / f"ckpt-{step}") for step in (3, 5, 7)]
+
+
+def test_checkpoint_of_other_things_is_an_error(tmp_path, weight):
+    save(make_checkpoints(tmp_path, weight), weight, 1)
+    other = Checkpoints({"weight": weight, "more": tf.Variable(0.0)}, str(tmp_path), 3)
+    with pytest.raises(ValueError, match="ckpt-1 is not of this configuration: .*float16, and `decay_steps`"):
+        other.restore()
 
 
 def test_flipped_bit_gives_way_to_the_one_before(tmp_path, weight):
@@ -92,11 +123,15 @@ def test_only_the_chief_writes(tmp_path, weight):
 def test_parts_that_a_killed_process_left_are_removed(tmp_path, weight):
     save(make_checkpoints(tmp_path, weight), weight, 1)
     (tmp_path / "ckpt-2_temp").mkdir()
-    for name in ("ckpt-2_temp/part-00000-of-00001.data-00000-of-00001", "ckpt-3.data-00000-of-00001", "mine.txt"):
+    for name in (
+        "ckpt-2_temp/part-00000-of-00001.data-00000-of-00001",
+        "ckpt-3.data-00000-of-00001",
+        "ckpt-best.index",
+    ):
         (tmp_path / name).write_bytes(b"half")
     save(make_checkpoints(tmp_path, weight), weight, 4)
     found = {path.name.split(".")[0] for path in tmp_path.iterdir()}
-    assert found == {"ckpt-1", "ckpt-4", "checkpoint", "mine"}
+    assert found == {"ckpt-1", "ckpt-4", "checkpoint", "ckpt-best"}
 
 
 def test_file_system_that_takes_no_more_leaves_the_last_checkpoint(tmp_path, weight):

@@ -110,6 +110,17 @@ def test_resumed_run_equals_the_unbroken_one_bit_for_bit(unbroken):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+def test_resumed_run_takes_the_learning_rates_that_it_is_given(unbroken):
+    params = small_params(
+        trainer__generator_optimizer__learning_rate=0.5, trainer__discriminator_optimizer__learning_rate=0.25
+    )
+    resumed = make_trainer(params)
+    tf.train.Checkpoint(**resumed.checkpoint_items()).read(unbroken.checkpoint).assert_consumed()
+    resumed.set_learning_rates()
+    optimizers = resumed.generator_optimizer, resumed.discriminator_optimizer
+    assert [float(tf.convert_to_tensor(optimizer.learning_rate)) for optimizer in optimizers] == [0.5, 0.25]
+
+
 @pytest.mark.slow
 def test_xla_gives_the_same_losses(unbroken):
     compiled = make_trainer(small_params(runtime__enable_xla="true"))

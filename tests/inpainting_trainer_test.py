@@ -181,6 +181,22 @@ def test_adversarial_term_is_weighted_and_pulls_the_generator(trainer, eager, mo
     assert max(np.abs(one - other).max() for one, other in zip(values(first), values(second))) > 1e-6
 
 
+def test_learning_rates_decay_where_they_are_told_to():
+    trainer = make_trainer(
+        small_params(
+            trainer__generator_optimizer__decay_steps=100, trainer__discriminator_optimizer__learning_rate=0.25
+        )
+    )
+    trainer.set_learning_rates()
+    rates = []
+    for step in (0, 50, 100, 200):
+        trainer.generator_optimizer.iterations.assign(step)
+        rates.append(float(tf.convert_to_tensor(trainer.generator_optimizer.learning_rate)))
+    # Half a cosine from 1e-3 to a hundredth of it.
+    np.testing.assert_allclose(rates, [1e-3, 1e-3 * (0.5 * 0.99 + 0.01), 1e-5, 1e-5], rtol=1e-5)
+    assert float(tf.convert_to_tensor(trainer.critic_optimizer.learning_rate)) == 0.25
+
+
 @pytest.mark.slow
 def test_a_run_resumed_across_the_end_of_pretraining_ends_bit_exact(unbroken):
     resumed = make_trainer(unbroken.params)

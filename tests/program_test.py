@@ -51,6 +51,7 @@ def model_dir(tmp_path):
         (ValueError("photo.png cannot be read"), 2, "stopped at step 7: photo.png cannot be read"),
         (checkpoints.NotFiniteError("Step 7: a loss is nan"), 3, "Step 7: a loss is nan"),
         (checkpoints.WriteError("No space left on device"), 74, "No space left on device"),
+        (tf.errors.ResourceExhaustedError(None, None, "events: no space left"), 74, "events: no space left"),
         (loop.PreemptedError("Stopped by a signal."), 75, "Stopped by a signal. The same command goes on from "),
     ],
 )
@@ -63,7 +64,7 @@ def test_reason_decides_the_exit_code(model_dir, caplog, reason, code, words):
     assert (model_dir / "params.yaml").exists()
 
 
-@pytest.mark.parametrize("reason", [kind(None, None, "reset by peer") for kind in loop.LOST])
+@pytest.mark.parametrize("reason", [kind(None, None, "reset by peer") for kind in checkpoints.LOST])
 @pytest.mark.parametrize("when", ["build", "train"])
 def test_lost_worker_asks_for_a_start_of_all(model_dir, caplog, reason, when):
     def build(*unused):
@@ -75,7 +76,7 @@ def test_lost_worker_asks_for_a_start_of_all(model_dir, caplog, reason, when):
     with flagsaver.flagsaver(params_override=override), pytest.raises(SystemExit) as caught:
         program.main(["main"], "gan", build)
     assert caught.value.code == 75
-    assert f"does not answer ({type(reason).__name__}). Stop and start all" in caplog.text
+    assert f"does not answer ({type(reason).__name__}: reset by peer). Stop and start all" in caplog.text
     with pytest.raises(type(reason)):  # alone there is nobody to lose
         program.main(["main"], "gan", build)
 

@@ -48,9 +48,10 @@ def test_growing_numbers_are_told(soak, name):
     assert problem.startswith(f"The number of {name} grew from ")
 
 
-def test_too_few_checkpoints_are_an_error(soak):
-    with pytest.raises(ValueError, match=r"at least 3 times --every .* \[500, 1000\]"):
-        soak.judge(samples()[:12], 20.0)
+def test_too_few_steps_are_refused(soak, tmp_path, caplog):
+    with flagsaver.flagsaver(model_dir=str(tmp_path / "run"), train_steps=1000), pytest.raises(SystemExit) as caught:
+        soak.main(["soak"])
+    assert caught.value.code == 2 and "at least 3 times --every. Received: 1000, 500" in caplog.text
 
 
 def test_holdings_are_this_process_own(soak):

@@ -43,10 +43,12 @@ def main(argv):
     try:
         sizes = [parsed_size(text) for text in FLAGS.image_batches]
         loops, replicas = positive_integers("steps_per_loop"), positive_integers("replicas")
+        if max(replicas) > 1:
+            make_devices(max(replicas))
+        check_replicas(replicas, sizes)
     except ValueError as error:
         logging.error("%s", error)
         sys.exit(2)
-    make_devices(max(replicas))
     if FLAGS.print_peak:
         make_call(*sizes[0], 1, FLAGS.xla, 2, FLAGS.attention[0])()
         print(own_peak_gib())
@@ -87,11 +89,22 @@ def make_devices(count):
     """Divides the CPU into `count` logical devices, where there is no GPU."""
     import tensorflow as tf
 
-    if count > 1 and not tf.config.list_physical_devices("GPU"):
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        if len(tf.config.get_logical_device_configuration(cpu) or ()) >= count:
-            return
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if not tf.config.list_physical_devices("GPU") and not tf.config.get_logical_device_configuration(cpu):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def check_replicas(replicas, sizes):
+    """Raises ValueError where there are fewer devices than replicas, or a batch does not divide by them."""
+    import tensorflow as tf
+
+    num_devices = len(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))
+    for count in replicas:
+        if count > num_devices or any(batch_size % count for _, batch_size in sizes):
+            raise ValueError(
+                f"--replicas must not exceed the devices, {num_devices}, and must divide the batches of "
+                f"--image_batches={','.join(FLAGS.image_batches)}. Received: --replicas={','.join(FLAGS.replicas)}"
+            )
 
 
 def time_lines(resolution, batch_size, replicas, loops):

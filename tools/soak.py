@@ -34,11 +34,19 @@ def main(argv):
     if os.path.exists(FLAGS.model_dir):
         logging.error("--model_dir must be a new folder. Received: --model_dir=%s", FLAGS.model_dir)
         sys.exit(2)
+    if FLAGS.train_steps < 3 * FLAGS.every:
+        logging.error(
+            "--train_steps must be at least 3 times --every. Received: %d, %d", FLAGS.train_steps, FLAGS.every
+        )
+        sys.exit(2)
     log = FLAGS.model_dir.rstrip("/") + ".log"
     os.makedirs(os.path.dirname(os.path.abspath(log)), exist_ok=True)
     with open(log, "wb") as file:
         process = subprocess.Popen(training_command(), stdout=file, stderr=subprocess.STDOUT)
-    samples = watch(process)
+    try:
+        samples = watch(process)
+    finally:
+        process.kill()  # where it has not ended
     if process.returncode:
         logging.error("Training ended with exit code %d; see %s", process.returncode, log)
         sys.exit(1)
@@ -121,13 +129,8 @@ def judge(samples, most_growth):
     Args:
         samples: of `watch`. Those before the second checkpoint are left out: graphs and caches are made then.
         most_growth: MiB in 1,000 steps.
-
-    Raises:
-        ValueError: where there are fewer than three checkpoints.
     """
     steps = sorted({sample["step"] for sample in samples} - {0})
-    if len(steps) < 3:
-        raise ValueError(f"--train_steps must be at least 3 times --every for a slope. Received checkpoints: {steps}")
     late = [sample for sample in samples if sample["step"] >= steps[1]]
     arrival = {step: next(sample["seconds"] for sample in samples if sample["step"] == step) for step in steps[1:]}
     pace = (steps[-1] - steps[1]) / (arrival[steps[-1]] - arrival[steps[1]])  # steps a second

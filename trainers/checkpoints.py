@@ -1,11 +1,24 @@
 """The checkpoints of a run: what is saved is finite, and what is restored is whole."""
 
+import contextlib
+import math
 import os
+import re
 import shutil
 import tempfile
 
 import tensorflow as tf
 from absl import logging
+
+# What TensorFlow raises where another worker, or a TPU, does not answer.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
 
 
 class NotFiniteError(ArithmeticError):
@@ -36,10 +49,10 @@ class Checkpoints:
 
     @property
     def paths(self):
-        """Of the checkpoints that there are, the newest last."""
-        state = tf.train.get_checkpoint_state(self._model_dir)
-        paths = list(state.all_model_checkpoint_paths) if state else []
-        return [path for path in paths if os.path.exists(path + ".index")]
+        """Of the checkpoints that there are, by step."""
+        # What files there are, not the state file beside them: that may be damaged too.
+        matches = (re.fullmatch(r"(ckpt-\d+)\.index", name) for name in _names(self._model_dir))
+        return sorted((os.path.join(self._model_dir, match[1]) for match in matches if match), key=_step_of)
 
     def save(self, step):
         """Saves everything as the checkpoint of a step, in the chief's folder; all workers call this.
@@ -52,44 +65,61 @@ class Checkpoints:
         if not bool(self._are_finite(variables)):
             names = [variable.name for variable in variables if not bool(_are_finite([variable]))]
             raise NotFiniteError(f"{len(names)} weights are not finite, {', '.join(names[:4])} among them")
-        if not self._is_chief:
-            # What replicas hold apart, as Keras 2's batch norm does, is brought together when it is saved.
-            with tempfile.TemporaryDirectory() as folder:
-                self._checkpoint.write(os.path.join(folder, "checkpoint"))
-            return
-        if self._manager is None:
-            # It makes the folder; and an earlier start may have been stopped in the middle of a checkpoint.
-            self._manager = tf.train.CheckpointManager(self._checkpoint, self._model_dir, self._max_to_keep)
-            self._remove_parts()
         try:
-            self._manager.save(checkpoint_number=step)
+            self._write(step)
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):  # of other workers
+            raise
         except (OSError, tf.errors.OpError) as error:
-            self._remove_parts()
             paths = self.paths
             raise WriteError(
                 f"The checkpoint of step {step} cannot be written: {error}. "
                 f"{f'{paths[-1]} is whole' if paths else 'There is none from before'}."
             ) from error
 
-    def restore(self, back=0):
+    def _write(self, step):
+        if not self._is_chief:
+            # What replicas hold apart, as Keras 2's batch norm does, is brought together when it is saved.
+            with tempfile.TemporaryDirectory() as folder:
+                self._checkpoint.write(os.path.join(folder, "checkpoint"))
+            return
+        later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
+        if self._manager is None or later:
+            self._remove_parts()  # of an earlier start that was stopped in the middle of a checkpoint
+            self._tell_state([path for path in self.paths if path not in later])
+            self._manager = tf.train.CheckpointManager(self._checkpoint, self._model_dir, self._max_to_keep)
+        try:
+            self._manager.save(checkpoint_number=step)
+        except (OSError, tf.errors.OpError):
+            with contextlib.suppress(OSError):
+                self._remove_parts()
+            raise
+        for file in (file for path in later for file in tf.io.gfile.glob(path + ".*")):
+            os.remove(file)
+
+    def restore(self, before=math.inf):
         """Restores the newest checkpoint that is whole.
 
         Args:
-            back: integer, whole checkpoints to pass over.
+            before: step; checkpoints of this one and of later ones are passed over.
 
         Returns:
             Its path, or None where there is none.
 
         Raises:
-            ValueError: where there are checkpoints and none can be read.
+            ValueError: where there are checkpoints and none can be read, or they are of another configuration.
         """
-        paths, problem = self.paths, None
-        for path in reversed(paths[: len(paths) - back] or paths[:1]):
+        problem = None
+        for path in reversed([path for path in self.paths if _step_of(path) < before]):
             try:
                 self._checkpoint.restore(path).assert_consumed()
             except (tf.errors.OpError, IndexError, RuntimeError) as error:  # the latter two where its graph is cut off
                 problem = f"{path} cannot be read: {error}"
                 logging.warning("%s. The one before is taken.", problem)
+            except AssertionError as error:
+                raise ValueError(
+                    f"{path} is not of this configuration: `runtime.mixed_precision_dtype` to or from float16, and "
+                    f"`decay_steps` of an optimizer to or from 0, cannot change in a run. {str(error).splitlines()[0]}"
+                ) from error
             else:
                 logging.info("Restored %s", path)
                 return path
@@ -97,12 +127,34 @@ class Checkpoints:
             raise ValueError(f"No checkpoint in {self._model_dir} is whole. {problem}")
         return None
 
+    def _tell_state(self, paths):
+        """Writes the state file, from which TensorFlow's tools and the manager know what there is."""
+        if paths:
+            times = [os.path.getmtime(path + ".index") for path in paths]
+            tf.compat.v1.train.update_checkpoint_state(
+                self._model_dir,
+                paths[-1],
+                paths,
+                all_model_checkpoint_timestamps=times,
+                last_preserved_timestamp=times[0] - 1.0,
+            )
+
     def _remove_parts(self):
         """Removes what was left of checkpoints that were never finished."""
         known = {os.path.basename(path) for path in self.paths}
-        for path in tf.io.gfile.glob(os.path.join(self._model_dir, "ckpt-*")):
-            if os.path.basename(path).split(".")[0] not in known:
+        for name in _names(self._model_dir):
+            match = re.fullmatch(r"(ckpt-\d+)(_temp|\.data-.*|\.index\.tempstate\d+|\.data-.*\.tempstate\d+)", name)
+            if match and (match[1] not in known or "temp" in match[2]):
+                path = os.path.join(self._model_dir, name)
                 shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+
+def _step_of(path):
+    return int(path.rsplit("-", 1)[1])
+
+
+def _names(folder):
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _are_finite(variables):

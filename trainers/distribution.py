@@ -187,4 +187,4 @@ class Workers:
         """The means of numbers over all workers, as a list; every worker must call it."""
         if self.count == 1:
             return list(values)
-        return self._mean(tf.constant(values, tf.float32)).numpy().tolist()
+        return self._mean(tf.constant(values, tf.float64)).numpy().tolist()

@@ -53,6 +53,8 @@ class InpaintingTrainer(Trainer):
         ValueError: where the folder of masks or the weights of VGG-19 are not as they must be.
     """
 
+    optimizers = {"generator": "generator_optimizer", "discriminator": "critic_optimizer"}
+
     def __init__(self, params, strategy):
         super().__init__(params, strategy, lambda: build_inpainting_generator(params))
         with strategy.scope():

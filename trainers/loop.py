@@ -16,16 +16,6 @@ from trainers.pictures import write_png
 from trainers.progress import Progress
 from trainers.trainer import integer
 
-# What TensorFlow raises where another worker, or a TPU, does not answer.
-LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.UnknownError,
-)
-
 
 class PreemptedError(Exception):
     """The run was asked to stop, and is saved."""
@@ -36,7 +26,7 @@ class TrainingLoop:
 
     Args:
         trainer: an object with `strategy`, `step`, `skipped_batches`, `batches_before(step)`, `images_per_step`,
-            `phase_ends`, `describe()`, `checkpoint_items()` and `train(iterator, num_steps)`.
+            `phase_ends`, `describe()`, `checkpoint_items()`, `set_learning_rates()` and `train(iterator, num_steps)`.
         make_evaluator: function that makes an object with `scalars()` for every summary, and `evaluate()`,
             `table(scores)`, `pictures()` and `made_of`, what the scores are made of, for a validation. The chief calls
             it, now: what cannot be evaluated is refused before any training.
@@ -55,7 +45,7 @@ class TrainingLoop:
         self._model_dir = model_dir
         self._profile_steps = profile_steps
         self._scores = None
-        self._saved_step = None
+        self._saved_step = self._last_checkpoint = None
         self._seconds_per_step = 0.0
         self._recoveries = 0
         self._is_profiling = False
@@ -69,18 +59,24 @@ class TrainingLoop:
         """Steps taken so far, an integer."""
         return integer(self._trainer.step)
 
-    def restore(self):
+    def restore(self, before=math.inf):
         """Restores the newest checkpoint that is whole and returns its path, or None where there is none yet.
+
+        Args:
+            before: step; checkpoints of this one and of later ones are passed over.
 
         Raises:
             ValueError: where no checkpoint can be read, or workers do not see the same ones.
         """
-        path = self._checkpoints.restore()
+        path = self._checkpoints.restore(before)
+        self._last_checkpoint = self.step if path else None
         if self.workers.mean(self.step)[0] != self.step:
             raise ValueError(
                 f"All workers must see one --model_dir, on a file system that they share. {self._model_dir} holds a "
                 f"checkpoint of step {self.step} for worker {self.workers.number}, and of other steps for others."
             )
+        if path:
+            self._trainer.set_learning_rates()
         return path
 
     def train(self, validate):
@@ -107,17 +103,19 @@ class TrainingLoop:
                 tf.summary.text("configuration", text, step=0)
             logging.info("Networks:\n%s", networks)
             begin = time.perf_counter()
-            while self.step < config.train_steps:
-                self._profile()
-                try:
-                    self._take_steps(iterator, progress)
-                    self._handle_events(progress, validate)
-                except NotFiniteError as error:
-                    self._recover(error)
-                    iterator = self._batches()
-                    progress.rewind(self.step)
-                self._stop_where_asked(signals)
-            self._profile()
+            try:
+                while self.step < config.train_steps:
+                    self._profile()
+                    try:
+                        self._take_steps(iterator, progress)
+                        self._handle_events(progress, validate and not signals.received)
+                    except NotFiniteError as error:
+                        self._recover(error)
+                        iterator = self._batches()
+                        progress.rewind(self.step)
+                    self._stop_where_asked(signals)
+            finally:
+                self._profile(at_end=True)
             self._report_time(time.perf_counter() - begin)
 
     def _batches(self):
@@ -153,20 +151,17 @@ class TrainingLoop:
 
     def _recover(self, error):
         """Goes back to the last checkpoint, or after a failure right behind it to the one before, past the data."""
-        step, limit = self.step, self._params.trainer.max_recoveries
-        if self._recoveries == limit or not self._checkpoints.paths:
+        step, limit, last = self.step, self._params.trainer.max_recoveries, self._last_checkpoint
+        if self._recoveries == limit or last is None:
             raise NotFiniteError(
                 f"Step {step}: {error}. "
-                + (
-                    f"{limit} recoveries in a row did not help."
-                    if self._checkpoints.paths
-                    else "Nothing was saved yet."
-                )
+                + (f"{limit} recoveries in a row did not help." if last is not None else "Nothing was saved yet.")
                 + f" The checkpoints from before are in {self._model_dir}; a lower learning rate may help."
             ) from error
         end = self._trainer.batches_before(step) + integer(self._trainer.skipped_batches)
-        path = self._checkpoints.restore(back=self._recoveries)
+        path = (self.restore(before=last) if self._recoveries else None) or self.restore(before=last + 1)
         self._recoveries += 1
+        self._saved_step = None  # what is skipped from here on is not in the checkpoint
         self._trainer.skipped_batches.assign(end - self._trainer.batches_before(self.step))
         logging.warning(
             "Step %d: %s. Recovery %d of %d: from %s, past the data in between.",
@@ -181,23 +176,29 @@ class TrainingLoop:
         """Agrees with all workers whether one was asked to stop, and how long a step takes."""
         stop, self._seconds_per_step = self.workers.mean(float(signals.received), self._seconds_per_step)
         if stop and self.step < self._params.trainer.train_steps:
-            if self._saved_step != self.step:
-                self._save()
+            try:
+                if self._saved_step != self.step:
+                    self._save()
+            except NotFiniteError as error:
+                raise PreemptedError(
+                    f"Stopped by a signal at step {self.step}, and not saved: {error}. "
+                    f"The checkpoint of step {self._last_checkpoint} is the last."
+                ) from error
             raise PreemptedError(f"Stopped by a signal and saved at step {self.step}.")
 
     def _save(self):
         self._checkpoints.save(self.step)
-        self._saved_step = self.step
+        self._saved_step = self._last_checkpoint = self.step
         self._recoveries = 0
 
-    def _profile(self):
+    def _profile(self, at_end=False):
         if not self._profile_steps or not self.workers.is_chief:
             return
         first, last = self._profile_steps
-        if self._is_profiling and self.step >= last:
+        if self._is_profiling and (self.step >= last or at_end):
             tf.profiler.experimental.stop()
             self._is_profiling = False
-        elif self.step == first:
+        elif not self._is_profiling and self.step == first:
             tf.profiler.experimental.start(os.path.join(self._model_dir, "train"))
             self._is_profiling = True
 
@@ -255,12 +256,12 @@ class TrainingLoop:
         last = self.step == self._params.trainer.train_steps
         summary, checkpoint, validation = (last or self.step % interval == 0 for interval in self._intervals())
         validation = validation and validate
+        if checkpoint or validation:  # which takes long
+            self._save()
         if summary and self.workers.is_chief:
             scalars = {**progress.report(), **self._evaluator.scalars()}
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=self.step)
-        if checkpoint or validation:  # which takes long
-            self._save()
         if validation and self.workers.is_chief:
             self.evaluate()
 

@@ -44,6 +44,8 @@ def main(argv, application, build):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    import tensorflow as tf
+
     from trainers import checkpoints, configs, input_pipelines, loop, run_directory
 
     try:
@@ -61,7 +63,7 @@ def main(argv, application, build):
         logging.debug("The configuration was refused here:", exc_info=True)
         logging.error("%s", error)
         sys.exit(EXIT_REFUSED)
-    except loop.LOST as error:
+    except checkpoints.LOST as error:
         _stop_where_others_are_lost(params, error)
     try:
         with input_pipelines.value_errors():
@@ -70,11 +72,11 @@ def main(argv, application, build):
         _stop(EXIT_REFUSED, f"The run stopped at step {training_loop.step}: {error}")
     except checkpoints.NotFiniteError as error:
         _stop(EXIT_DIVERGED, error)
-    except checkpoints.WriteError as error:
+    except (OSError, tf.errors.ResourceExhaustedError) as error:  # checkpoints, summaries, pictures
         _stop(EXIT_NOT_WRITTEN, error)
     except loop.PreemptedError as error:
         _stop(EXIT_START_AGAIN, f"{error} The same command goes on from {FLAGS.model_dir}'s last checkpoint.")
-    except loop.LOST as error:
+    except checkpoints.LOST as error:
         _stop_where_others_are_lost(params, error)
     if scores:
         print(summary(training_loop, params, FLAGS.model_dir, scores))
@@ -111,9 +113,14 @@ def _stop_where_others_are_lost(params, error):
         raise error
     _stop(
         EXIT_START_AGAIN,
-        f"Another worker, or the TPU, does not answer ({type(error).__name__}). Stop and start all: they go on from "
-        f"{FLAGS.model_dir}'s last checkpoint.",
+        f"Another worker, or the TPU, does not answer ({type(error).__name__}: {_one_line(error.message)}). Stop and "
+        f"start all: they go on from {FLAGS.model_dir}'s last checkpoint.",
     )
+
+
+def _one_line(text, most=300):
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def _stop(code, message):

@@ -20,6 +20,8 @@ class Trainer:
         build_generator: function that gives a new generator.
     """
 
+    # Attributes, by the group of `trainer` that describes them.
+    optimizers = {"generator": "generator_optimizer", "discriminator": "discriminator_optimizer"}
     phase_ends = ()  # steps at which what a step does changes; the loop asks for no steps across one
 
     def __init__(self, params, strategy, build_generator):
@@ -108,6 +110,15 @@ class Trainer:
         drawn = function(num_images * self.strategy.num_replicas_in_sync, key)
         first = tf.distribute.get_replica_context().replica_id_in_sync_group * num_images
         return tf.nest.map_structure(lambda values: values[first : first + num_images], drawn)
+
+    def set_learning_rates(self):
+        """Gives the optimizers the configuration's learning rates: a checkpoint holds those of its time."""
+        for name in ("generator", "discriminator"):
+            config = getattr(self.params.trainer, f"{name}_optimizer")
+            optimizer = getattr(self, self.optimizers[name])
+            if not config.decay_steps:
+                with self.strategy.scope():
+                    optimizer.learning_rate = config.learning_rate
 
     def optimizer(self, config, *models):
         """Adam of `schema.OptimizerConfig`, built for the weights of the models; with loss scaling under float16."""

@@ -160,9 +160,9 @@ def inpainting_photos64():
 
     Command: python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval
         --model_dir=runs/inpainting
-    Cost: 43 images/s in the first phase on 2 CPU cores, 6 minutes; 13 for all of it beside other work.
-    Result: L1 in the hole 0.094 for center squares (the known pixels' mean 0.096, biharmonic 0.065) and 0.083 for
-    strokes (0.110 and 0.046). It has just begun to learn; longer runs were not tried.
+    Cost: 4 minutes on 2 CPU cores that do nothing else, 125 images/s in the first phase.
+    Result: L1 in the hole 0.075 for center squares (the known pixels' mean 0.096, biharmonic 0.065) and 0.068 for
+    strokes (0.110 and 0.046). With 10 times the steps 0.076 and 0.058.
     """
     critic_rate = schema.OptimizerConfig(learning_rate=2e-4, beta_1=0.5, beta_2=0.9)
     return schema.InpaintingConfig(

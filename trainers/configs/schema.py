@@ -274,9 +274,9 @@ class RuntimeConfig:
     "one_device" for "mirrored", "nccl" or "ring" for "multi_worker_mirrored"; None leaves it to TensorFlow. cluster:
     where "multi_worker_mirrored" finds its workers: "tf_config", the environment variable TF_CONFIG; "slurm";
     "kubernetes", a Job with indexed completion. grace_seconds: time between SIGTERM and the end; no call of the
-    compiled loop takes more than half of it. mixed_precision_dtype: "float32", "bfloat16", or "float16" with loss
-    scaling. enable_xla: whether losses and gradients are compiled with XLA. seed: of weights, data order and noise.
-    deterministic: whether TensorFlow's ops must give the same bits in every run.
+    compiled loop takes more than half of it, but the first of a start or phase. mixed_precision_dtype: "float32",
+    "bfloat16", or "float16" with loss scaling. enable_xla: whether losses and gradients are compiled with XLA. seed: of
+    weights, data order and noise. deterministic: whether TensorFlow's ops must give the same bits in every run.
     """
 
     distribution_strategy: str = "mirrored"
