@@ -5,8 +5,9 @@ VENV_TF215 ?= .venv-tf215
 BIN := $(VENV)/bin
 # The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
 TESTED_torch := torch==2.13.0
-# Most of a test's time is Python's, on one core; tests of one file share what takes long to make.
-TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile
+# Most of a test's time is Python's, on one core; tests of one file share what takes long to make. Files go in the order of
+# the alphabet: by their number of tests, those with few long ones would be left for the end.
+TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # The layer package's tests, which run on every Keras.
 LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization backend composition \
 	conditional_batch_normalization golden inpainting_critics inpainting_generator known_pixels layout layouts masked_mean \

@@ -55,7 +55,7 @@ setup(
             "tensorflow-probability<0.24",
             "numpy<2",
         ],
-        "test": ["pytest>=8,<10", "pytest-xdist>=3,<4", "hypothesis>=6,<7"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3,<4", "hypothesis>=6,<7", "ruff==0.17.6"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7", "ruff==0.17.6"],
     },
 )

@@ -188,10 +188,8 @@ def test_learning_rates_decay_where_they_are_told_to():
         )
     )
     trainer.set_learning_rates()
-    rates = []
-    for step in (0, 50, 100, 200):
-        trainer.generator_optimizer.iterations.assign(step)
-        rates.append(float(tf.convert_to_tensor(trainer.generator_optimizer.learning_rate)))
+    schedule = trainer.generator_optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 50, 100, 200)]
     # Half a cosine from 1e-3 to a hundredth of it.
     np.testing.assert_allclose(rates, [1e-3, 1e-3 * (0.5 * 0.99 + 0.01), 1e-5, 1e-5], rtol=1e-5)
     assert float(tf.convert_to_tensor(trainer.critic_optimizer.learning_rate)) == 0.25

@@ -265,7 +265,10 @@ def test_signal_ends_the_call_saves_and_stops(tmp_path, number):
     assert int(resumed.total) == sum(range(10))
 
 
-def test_second_signal_ends_at_once(tmp_path):
+def test_second_signal_ends_at_once(tmp_path, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # of whatever runs the tests
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)

@@ -51,7 +51,8 @@ def model_dir(tmp_path):
         (ValueError("photo.png cannot be read"), 2, "stopped at step 7: photo.png cannot be read"),
         (checkpoints.NotFiniteError("Step 7: a loss is nan"), 3, "Step 7: a loss is nan"),
         (checkpoints.WriteError("No space left on device"), 74, "No space left on device"),
-        (tf.errors.ResourceExhaustedError(None, None, "events: no space left"), 74, "events: no space left"),
+        (tf.errors.ResourceExhaustedError(None, None, "events: No space left"), 74, "events: No space left"),
+        (OSError(28, "No space left on device"), 74, "No space left on device"),
         (loop.PreemptedError("Stopped by a signal."), 75, "Stopped by a signal. The same command goes on from "),
     ],
 )
@@ -62,6 +63,14 @@ def test_reason_decides_the_exit_code(model_dir, caplog, reason, code, words):
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert words in line
     assert (model_dir / "params.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "reason", [FileNotFoundError("a.png"), tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")]
+)
+def test_what_no_start_can_mend_keeps_its_traceback(model_dir, reason):
+    with pytest.raises(type(reason)):
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(reason))
 
 
 @pytest.mark.parametrize("reason", [kind(None, None, "reset by peer") for kind in checkpoints.LOST])

@@ -72,7 +72,11 @@ def main(argv, application, build):
         _stop(EXIT_REFUSED, f"The run stopped at step {training_loop.step}: {error}")
     except checkpoints.NotFiniteError as error:
         _stop(EXIT_DIVERGED, error)
-    except (OSError, tf.errors.ResourceExhaustedError) as error:  # checkpoints, summaries, pictures
+    except checkpoints.WriteError as error:
+        _stop(EXIT_NOT_WRITTEN, error)
+    except (OSError, tf.errors.ResourceExhaustedError) as error:  # summaries, pictures; and memory, which is no file
+        if not any(words in str(error) for words in ("No space left", "quota exceeded", "File too large")):
+            raise
         _stop(EXIT_NOT_WRITTEN, error)
     except loop.PreemptedError as error:
         _stop(EXIT_START_AGAIN, f"{error} The same command goes on from {FLAGS.model_dir}'s last checkpoint.")
