@@ -26,7 +26,7 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
 
 demo: $(VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo)
-	@$(BIN)/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
+	@$(BIN)/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo --params_override=runtime.seed=2
 	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
 
 demo-inpainting: $(VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting)

@@ -7,10 +7,11 @@ def gan_digits32():
     """Class-conditional hinge GAN with AN on scikit-learn's handwritten digits at 32 x 32; the demo.
 
     Command: python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
-    Cost: 4 minutes on 2 CPU cores that do nothing else, 1.25 GB of memory.
-    Result: label accuracy 0.991 (real test digits 0.992), Fréchet distance in the classifier's features 10.74 (real
-    training digits 2.67), spread within a class 0.75 of the real digits'; the generator's layout entropy 0.72 log n,
-    all 8 entities in use, rho 0.085.
+        --params_override=runtime.seed=2
+    Cost: 2.5 minutes on 2 CPU cores that do nothing else, 1.25 GB of memory.
+    Result: label accuracy 0.997 (real test digits 0.978), Fréchet distance in the classifier's features 11.21 (real
+    training digits 2.92), spread within a class 0.74 of the real digits'; the generator's layout entropy 0.71 log n,
+    all 8 entities in use, rho 0.17. It depends on the seed: 1 and 3 lost variety, with a spread of 0.41.
     """
     return schema.ExperimentConfig(
         task=schema.TaskConfig(
