@@ -7,14 +7,14 @@ import re
 import signal
 import time
 
-import cluster_test_case
 import numpy as np
 import pytest
 import tensorflow as tf
-from cluster_test_case import TRAIN_GAN, Process, start_workers
 
+import cluster_test_case
 import gan_test_case
 import inpainting_test_case
+from cluster_test_case import TRAIN_GAN, Process, start_workers
 
 pytestmark = pytest.mark.slow
 

@@ -70,22 +70,25 @@ def start_workers(folder, *arguments, count=2):
     return processes
 
 
+def fixed_positions(batch_size, num_positions, num_samples, seed_generator):
+    """In place of `sample_positions`, which draws alike on all replicas: images of the second would meet others."""
+    # Not at the top: a cluster of workers must be told to TensorFlow before anything else.
+    import tensorflow as tf
+
+    del seed_generator
+    return tf.tile((tf.range(num_samples) * num_positions // num_samples)[None], (batch_size, 1))
+
+
 def main(runs):
     """Trains runs, each given by the name of a main and its flags, on one strategy.
 
     Attentive Normalization draws alike on all replicas. For two of them to equal one, its positions are fixed here.
     """
-    import tensorflow as tf
-
     from gan_test_case import call_main
     from keras_an.layers import attentive_normalization
     from trainers import distribution
 
-    def sample_positions(batch_size, num_positions, num_samples, seed_generator):
-        del seed_generator
-        return tf.tile((tf.range(num_samples) * num_positions // num_samples)[None], (batch_size, 1))
-
-    attentive_normalization.sample_positions = sample_positions
+    attentive_normalization.sample_positions = fixed_positions
     make, made = distribution.get_strategy, []
     distribution.get_strategy = lambda runtime: made[0] if made else made.append(make(runtime)) or made[0]
     for name, flags in runs:

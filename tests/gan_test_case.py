@@ -58,17 +58,26 @@ def small_params(**overrides):
     return configs.resolve("gan_digits32", params_override=",".join(pairs))
 
 
-def call_main(name, *arguments, **flag_values):
-    """Runs a main in this process. Mains share names of flags, so a main's flags are gone again after the call."""
+@contextlib.contextmanager
+def imported_main(name):
+    """A context with the module of a main. Mains share names of flags, so a main's flags are gone again after it."""
     sys.modules.pop(name, None)
     module = importlib.import_module(name)
     try:
-        flags.FLAGS([name, *(f"--{flag}={value}" for flag, value in flag_values.items())])
-        module.main([name, *arguments])
+        yield module
     finally:
         for flag in flags.FLAGS.get_flags_for_module(name):
             delattr(flags.FLAGS, flag.name)
-        flags.FLAGS.unparse_flags()
+
+
+def call_main(name, *arguments, **flag_values):
+    """Runs a main in this process, and leaves no flags of it."""
+    with imported_main(name) as module:
+        try:
+            flags.FLAGS([name, *(f"--{flag}={value}" for flag, value in flag_values.items())])
+            module.main([name, *arguments])
+        finally:
+            flags.FLAGS.unparse_flags()
 
 
 def train_gan(model_dir, mode="train_and_eval", override=RUN):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import gan_test_case
 import inpainting_test_case
+from cluster_test_case import fixed_positions
 from keras_an.backend import keras, loss_scale
 from keras_an.layers import attentive_normalization
 from trainer_test_case import ONE, batches_from, state, train
@@ -25,14 +26,7 @@ INPAINTING = inpainting_test_case.small_params(
 
 @pytest.fixture
 def sampling_at_fixed_positions(monkeypatch):
-    """Attentive Normalization draws alike on all replicas, so that images of the second would meet other positions."""
-
-    def sample_positions(batch_size, num_positions, num_samples, seed_generator):
-        del seed_generator
-        places = tf.range(num_samples) * num_positions // num_samples
-        return tf.tile(places[None], (batch_size, 1))
-
-    monkeypatch.setattr(attentive_normalization, "sample_positions", sample_positions)
+    monkeypatch.setattr(attentive_normalization, "sample_positions", fixed_positions)
 
 
 def trained(trainer_class, params, strategy, num_steps=5):

@@ -270,7 +270,9 @@ def test_range_of_labels_is_named(generator, tmp_path, caplog):
     assert "[0, 5)" in caplog.text
 
 
-@pytest.mark.parametrize("fault", ["missing", "a file", "no SavedModel", "no metadata", "old metadata", "no JSON"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "a file", "no SavedModel", "no metadata", "old metadata", "no JSON", "a list"]
+)
 def test_what_is_no_export_is_refused(generator, tmp_path, caplog, fault):
     path = tmp_path / "saved_model"
     if fault != "missing":
@@ -285,6 +287,8 @@ def test_what_is_no_export_is_refused(generator, tmp_path, caplog, fault):
         (path / "keras_an_export.json").write_text('{"checkpoint": "ckpt-8"}', encoding="utf-8")
     elif fault == "no JSON":
         (path / "keras_an_export.json").write_text("num_classes", encoding="utf-8")
+    elif fault == "a list":
+        (path / "keras_an_export.json").write_text("[5]", encoding="utf-8")
     message = refusal(caplog, path, tmp_path / "out")
     expected = {"missing": "is not a folder", "a file": "is not a folder", "no SavedModel": "is no SavedModel"}
     assert f"--saved_model={path} {expected.get(fault, 'has no keras_an_export.json')}" in message

@@ -1,24 +1,18 @@
 """Tests of tools/soak.py, and of the loop by it."""
 
-import importlib
 import os
-import sys
 
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 
-from gan_test_case import SMALL
+from gan_test_case import SMALL, imported_main
 
 
 @pytest.fixture
 def soak(parsed_flags):
     """The tool, whose flags have the names of the trainers', for the length of a test."""
-    sys.modules.pop("tools.soak", None)
-    module = importlib.import_module("tools.soak")
-    yield module
-    for flag in flags.FLAGS.get_flags_for_module("tools.soak"):
-        delattr(flags.FLAGS, flag.name)
+    with imported_main("tools.soak") as module:
+        yield module
 
 
 def samples(slope=0.0, **growing):

@@ -128,6 +128,7 @@ def make_call(resolution, batch_size, replicas, xla, steps, attention):
     import tensorflow as tf
 
     from trainers import configs
+    from trainers.distribution import mirrored_strategy  # noqa: TID251 - as training places its steps
     from trainers.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
 
     width = FLAGS.base_channels
@@ -143,12 +144,9 @@ def make_call(resolution, batch_size, replicas, xla, steps, attention):
     }
     override = ",".join(f"{key}={value}" for key, value in overrides.items())
     params = configs.resolve("gan_imagenet128", params_override=override)
-    gpus = tf.config.list_logical_devices("GPU")
-    names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")][:replicas]
-    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
-    strategy = (
-        tf.distribute.MirroredStrategy(names, reduction) if replicas > 1 else tf.distribute.OneDeviceStrategy(*names)
-    )
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in devices[:replicas]]
+    strategy = mirrored_strategy(names) if replicas > 1 else tf.distribute.OneDeviceStrategy(names[0])
     trainer = GanTrainer(params, strategy)
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")

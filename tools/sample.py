@@ -113,17 +113,15 @@ def num_classes_of(path):
         raise SampleError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
     try:
         with open(os.path.join(path, METADATA_FILE), encoding="utf-8") as file:
-            metadata = json.load(file)
-        if metadata.get("application") == "inpainting":
-            raise SampleError(f"--saved_model={path} fills holes in pictures: use tools.inpaint.")
-        return int(metadata["num_classes"])
-    except SampleError:
-        raise
+            metadata = dict(json.load(file))
+        if metadata.get("application") != "inpainting":
+            return int(metadata["num_classes"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SampleError(
             f"--saved_model={path} has no {METADATA_FILE} that tells its number of classes. Export the run again with "
             "tools.export_saved_model."
         ) from error
+    raise SampleError(f"--saved_model={path} fills holes in pictures: use tools.inpaint.")
 
 
 def check_output_dir(path, overwrite):

@@ -69,8 +69,18 @@ def get_strategy(runtime):
     names = [device.name for device in devices]
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(names[0])
+    return mirrored_strategy(names, runtime.all_reduce_alg)
+
+
+def mirrored_strategy(names, algorithm=None):
+    """`tf.distribute.MirroredStrategy` over devices.
+
+    Args:
+        names: of the devices, all GPUs or all CPUs.
+        algorithm: as `runtime.all_reduce_alg`.
+    """
     # On CPUs collectives of two strategies in a process disturb each other; reduction to one device does not.
-    algorithm = runtime.all_reduce_alg or (None if runtime.num_gpus else "one_device")
+    algorithm = algorithm or ("one_device" if "CPU" in names[0] else None)
     return tf.distribute.MirroredStrategy(names, cross_device_ops=algorithm and _ALL_REDUCE[algorithm]())
 
 

@@ -46,12 +46,13 @@ class ImageBatches:
         one_order = self._source.has_one_order
         start = start_batch * (self._data.global_batch_size if one_order else own)
         records = self._source.stream(context, seed, start)
-        draws = _draws(seed, 0 if one_order else context.input_pipeline_id, start)
-        records = tf.data.Dataset.zip((records, draws))
+        if self._data.random_flip or self._data.random_crop:
+            draws = _draws(seed, 0 if one_order else context.input_pipeline_id, start)
+            records = tf.data.Dataset.zip((records, draws))
         if one_order and workers > 1:
             records = records.batch(own).shard(workers, context.input_pipeline_id).unbatch()
 
-        def read(records, draws):
+        def read(records, draws=None):
             batch = self._read(records, keep_size=True, places=draws[:, 1:] if self._data.random_crop else None)
             if not self._data.random_flip:
                 return self._finished(batch)
