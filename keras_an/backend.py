@@ -7,6 +7,8 @@ package uses them, on TensorFlow. No other module asks which Keras it runs on.
 
 import os
 import types
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Union
 
 if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
     import tf_keras as keras
@@ -14,6 +16,13 @@ else:
     import keras
 
 IS_KERAS_3 = keras.__version__.startswith("3.")
+
+# Types of the public signatures. Every backend has tensors of its own, and Keras has symbolic ones: no class is common
+# to them.
+Tensor = Any
+Shape = Sequence[Optional[int]]
+# What `keras.initializers.get`, `keras.regularizers.get` and `keras.constraints.get` take.
+Identifier = Union[str, dict[str, Any], Callable[..., Any]]
 
 if IS_KERAS_3:
     ops = keras.ops
@@ -86,7 +95,7 @@ else:
     register_serializable = keras.utils.register_keras_serializable
     NO_AUTOCAST = {"experimental_autocast": False}
 
-    class SeedGenerator(tf.Module):
+    class SeedGenerator(tf.Module):  # type: ignore[no-redef]
         """`keras.random.SeedGenerator` for Keras 2: a seed and a counter, kept in a variable of the layer.
 
         Args:

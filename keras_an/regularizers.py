@@ -1,6 +1,8 @@
 """Regularizers."""
 
-from keras_an.backend import keras, register_serializable
+from typing import Any
+
+from keras_an.backend import Tensor, keras, register_serializable
 from keras_an.checks import check_one_of
 from keras_an.ops import orthogonality
 
@@ -20,15 +22,15 @@ class OrthogonalEntities(keras.regularizers.Regularizer):
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Eq. 2.
     """
 
-    def __init__(self, weight=1e-3, mode="cosine"):
+    def __init__(self, weight: float = 1e-3, mode: str = "cosine") -> None:
         check_one_of("mode", mode, ("cosine", "frobenius"))
         if weight < 0:
             raise ValueError(f"`weight` must not be negative. Received: weight={weight}")
         self.weight = weight
         self.mode = mode
 
-    def __call__(self, entities):
+    def __call__(self, entities: Tensor) -> Tensor:
         return self.weight * orthogonality(entities, self.mode)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"weight": self.weight, "mode": self.mode}

@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import inspect
 import pathlib
+import typing
 
 import pytest
 
@@ -45,3 +47,23 @@ def test_the_package_shows_its_layer_and_modules():
 def test_public_names_are_sorted(name):
     names = importlib.import_module(f"keras_an.{name}").__all__
     assert list(names) == sorted(names)
+
+
+def functions_of(public):
+    """A public function; of a public class its constructor and the public methods that it defines itself."""
+    if not inspect.isclass(public):
+        return [public]
+    members = {name: getattr(value, "__func__", value) for name, value in vars(public).items()}
+    names = [name for name in members if name in ("__init__", "__call__") or not name.startswith("_")]
+    return [inspect.unwrap(members[name]) for name in names if inspect.isfunction(members[name])]
+
+
+@pytest.mark.parametrize("name", ["layers", "losses", "models", "ops", "regularizers"])
+def test_every_public_signature_is_typed(name):
+    module = importlib.import_module(f"keras_an.{name}")
+    missing = []
+    for function in [one for public in public_names(module) for one in functions_of(getattr(module, public))]:
+        hints = typing.get_type_hints(function)
+        wanted = [parameter for parameter in inspect.signature(function).parameters if parameter not in ("self", "cls")]
+        missing += [f"{function.__qualname__}: {one}" for one in (*wanted, "return") if one not in hints]
+    assert missing == []

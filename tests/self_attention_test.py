@@ -85,9 +85,14 @@ def test_mixed_precision_gives_its_dtype(dtype):
 
 @pytest.mark.parametrize("shape", [(2, 4, 8), (2, 3, 4, 4, 8)])
 def test_other_ranks_are_errors(shape):
-    message = rf"\(batch, height, width, channels\)\. Received: input_shape=\({', '.join(map(str, shape))}\)"
+    message = rf"\(batch, height, width, channels\), channels known\. Received: input_shape=\({', '.join(map(str, shape))}\)"
     with pytest.raises(ValueError, match=message):
         SelfAttention()(np.zeros(shape, np.float32))
+
+
+def test_an_unknown_number_of_channels_is_an_error():
+    with pytest.raises(ValueError, match=r"channels known\. Received: input_shape=\(None, 4, 4, None\)"):
+        SelfAttention().build((None, 4, 4, None))
 
 
 @pytest.mark.parametrize("name", ["key_dim", "value_dim"])

@@ -1,8 +1,18 @@
 """Attentive Normalization."""
 
 import math
+from typing import Any, Optional, Union
 
-from keras_an.backend import NO_AUTOCAST, SeedGenerator, keras, ops, register_serializable
+from keras_an.backend import (
+    NO_AUTOCAST,
+    Identifier,
+    SeedGenerator,
+    Shape,
+    Tensor,
+    keras,
+    ops,
+    register_serializable,
+)
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
     center,
@@ -89,33 +99,33 @@ class AttentiveNormalization(keras.layers.Layer):
 
     def __init__(
         self,
-        num_entities=16,
-        temperature=0.1,
-        key_dim=None,
-        pool_size=2,
-        self_sampling=True,
-        value_projection=False,
-        statistics="weighted",
-        affine=True,
-        orthogonality="cosine",
-        orthogonal_weight=1e-3,
-        epsilon=1e-5,
-        entity_initializer=None,
-        seed=None,
-        data_format=None,
-        entity_regularizer=None,
-        entity_constraint=None,
-        kernel_initializer="glorot_uniform",
-        kernel_regularizer=None,
-        kernel_constraint=None,
-        beta_initializer="ones",
-        beta_regularizer=None,
-        beta_constraint=None,
-        alpha_initializer="zeros",
-        alpha_regularizer=None,
-        alpha_constraint=None,
-        **kwargs,
-    ):
+        num_entities: int = 16,
+        temperature: float = 0.1,
+        key_dim: Optional[int] = None,
+        pool_size: int = 2,
+        self_sampling: bool = True,
+        value_projection: bool = False,
+        statistics: str = "weighted",
+        affine: bool = True,
+        orthogonality: Optional[str] = "cosine",
+        orthogonal_weight: float = 1e-3,
+        epsilon: float = 1e-5,
+        entity_initializer: Optional[Identifier] = None,
+        seed: Optional[int] = None,
+        data_format: Optional[str] = None,
+        entity_regularizer: Optional[Identifier] = None,
+        entity_constraint: Optional[Identifier] = None,
+        kernel_initializer: Identifier = "glorot_uniform",
+        kernel_regularizer: Optional[Identifier] = None,
+        kernel_constraint: Optional[Identifier] = None,
+        beta_initializer: Identifier = "ones",
+        beta_regularizer: Optional[Identifier] = None,
+        beta_constraint: Optional[Identifier] = None,
+        alpha_initializer: Identifier = "zeros",
+        alpha_regularizer: Optional[Identifier] = None,
+        alpha_constraint: Optional[Identifier] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("num_entities", num_entities)
         check_positive_integer("pool_size", pool_size)
@@ -161,7 +171,7 @@ class AttentiveNormalization(keras.layers.Layer):
             # As an attribute of the layer itself the state is also part of a `tf.train.Checkpoint`.
             self.sampling_state = self.seed_generator.state
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if len(input_shape) not in (3, 4, 5):
             raise ValueError(
                 "`AttentiveNormalization` takes inputs with 1, 2 or 3 spatial dimensions, (batch, *spatial, channels). "
@@ -236,7 +246,9 @@ class AttentiveNormalization(keras.layers.Layer):
         penalty, own = OrthogonalEntities(self.orthogonal_weight, self.orthogonality), self.entity_regularizer
         return penalty if own is None else lambda entities: penalty(entities) + own(entities)
 
-    def call(self, inputs, training=None, return_layout=False):
+    def call(
+        self, inputs: Tensor, training: Optional[bool] = None, return_layout: bool = False
+    ) -> Union[Tensor, tuple[Tensor, Tensor]]:
         if "float" not in str(inputs.dtype):
             raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
         features = ops.cast(inputs, "float32")
@@ -253,7 +265,7 @@ class AttentiveNormalization(keras.layers.Layer):
             return outputs, ops.reshape(layout, (*outer, self.num_entities))
         return outputs
 
-    def get_layout(self, inputs, training=None):
+    def get_layout(self, inputs: Tensor, training: Optional[bool] = None) -> Tensor:
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
         return self(inputs, training=training, return_layout=True)[1]
 
@@ -294,7 +306,7 @@ class AttentiveNormalization(keras.layers.Layer):
         values = ops.matmul(center(flat), self.value_kernel) if self.value_projection else flat
         return regional_normalization(values, layout, beta, alpha, self.epsilon, is_centered=self.value_projection)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_entities": self.num_entities,

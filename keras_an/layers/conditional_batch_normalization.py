@@ -1,6 +1,9 @@
 """Class-conditional batch normalisation."""
 
-from keras_an.backend import keras, register_serializable
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from keras_an.backend import Shape, Tensor, keras, register_serializable
 from keras_an.checks import check_positive_integer
 
 
@@ -39,7 +42,14 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         generators by Miyato and Koyama (cGANs with Projection Discriminator, ICLR 2018).
     """
 
-    def __init__(self, num_classes, momentum=0.9, epsilon=1e-5, synchronized=False, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("num_classes", num_classes)
         self.num_classes = num_classes
@@ -47,7 +57,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         self.epsilon = epsilon
         self.synchronized = synchronized
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         features_shape, labels_shape = input_shape
         self.normalization = keras.layers.BatchNormalization(
             momentum=self.momentum,
@@ -69,16 +79,16 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         self.beta.build(labels_shape)
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Sequence[Tensor], training: Optional[bool] = None) -> Tensor:
         features, labels = inputs
         features = self.normalization(features, training=training)
         gamma, beta = self.gamma(labels), self.beta(labels)  # (batch, channels)
         return features * gamma[:, None, None, :] + beta[:, None, None, :]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_classes": self.num_classes,

@@ -1,6 +1,9 @@
 """The known pixels of an image with a hole."""
 
-from keras_an.backend import keras, ops, register_serializable
+from collections.abc import Sequence
+from typing import Any
+
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable
 
 
 @register_serializable(package="keras_an")
@@ -24,11 +27,11 @@ class KnownPixels(keras.layers.Layer):
         ValueError: where the input is not as said above.
     """
 
-    def __init__(self, divisor=1, **kwargs):
+    def __init__(self, divisor: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.divisor = divisor
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         shapes = list(input_shape)
         pair = len(shapes) == 2 and all(isinstance(shape, (list, tuple)) or hasattr(shape, "rank") for shape in shapes)
         if not pair or [len(shape) for shape in shapes] != [4, 4] or shapes[1][-1] != 1:
@@ -38,7 +41,7 @@ class KnownPixels(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         image, mask = inputs
         sizes, mask_sizes = tuple(image.shape[1:3]), tuple(mask.shape[1:3])
         if any(None not in (size, other) and size != other for size, other in zip(sizes, mask_sizes)):
@@ -47,8 +50,8 @@ class KnownPixels(keras.layers.Layer):
             raise ValueError(f"Height and width of an image must divide by {self.divisor}. Received: {sizes}")
         return image * (1.0 - ops.cast(mask, image.dtype))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "divisor": self.divisor}

@@ -1,6 +1,9 @@
 """The mean of a map over the positions that a mask names."""
 
-from keras_an.backend import keras, ops, register_serializable
+from collections.abc import Sequence
+from typing import Any
+
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable
 
 
 @register_serializable(package="keras_an")
@@ -24,10 +27,10 @@ class MaskedMean(keras.layers.Layer):
         ValueError: unless there are two inputs of rank 4.
     """
 
-    def __init__(self, dtype="float32", **kwargs):
+    def __init__(self, dtype: Any = "float32", **kwargs: Any) -> None:
         super().__init__(dtype=dtype, **kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         if [len(shape) if hasattr(shape, "__len__") else 0 for shape in input_shape] != [4, 4]:
             raise ValueError(
                 "`MaskedMean` takes a map (batch, height, width, channels) and a mask (batch, height, width, 1). "
@@ -35,9 +38,9 @@ class MaskedMean(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         x, mask = (ops.cast(part, "float32") for part in inputs)
         return ops.sum(x * mask, axis=(1, 2)) / ops.maximum(ops.sum(mask, axis=(1, 2)), 1e-6)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (input_shape[0][0], input_shape[0][-1])

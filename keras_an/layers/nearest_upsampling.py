@@ -1,6 +1,8 @@
 """Nearest-neighbour up-sampling that XLA compiles on every stack."""
 
-from keras_an.backend import keras, ops, register_serializable
+from typing import Any
+
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable
 
 
 @register_serializable(package="keras_an")
@@ -26,10 +28,10 @@ class NearestUpsampling(keras.layers.Layer):
         ValueError: where the input is not of rank 4.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if len(input_shape) != 4:
             raise ValueError(
                 "`NearestUpsampling` takes inputs of (batch, height, width, channels). "
@@ -37,13 +39,13 @@ class NearestUpsampling(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         batch_size, height, width, channels = ops.shape(inputs)
         rows = ops.concatenate([inputs, inputs], axis=-1)  # (batch, height, width, 2 * channels): each position twice
         rows = ops.reshape(rows, (batch_size, height, 2 * width * channels))
         rows = ops.concatenate([rows, rows], axis=-1)  # each row twice
         return ops.reshape(rows, (batch_size, 2 * height, 2 * width, channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch_size, height, width, channels = input_shape
         return (batch_size, height and 2 * height, width and 2 * width, channels)

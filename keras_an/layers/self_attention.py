@@ -1,6 +1,8 @@
 """Self-attention over positions: the baseline that Attentive Normalization replaces."""
 
-from keras_an.backend import NO_AUTOCAST, keras, ops, register_serializable
+from typing import Any, Optional
+
+from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable
 from keras_an.checks import check_positive_integer
 
 
@@ -26,13 +28,13 @@ class SelfAttention(keras.layers.Layer):
         The input's.
 
     Raises:
-        ValueError: where the input is not of rank 4, or a dimension is no positive integer.
+        ValueError: where the input is not of rank 4, its number of channels is unknown, or a dimension is no positive integer.
 
     References:
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019), Eq. 1-3.
     """
 
-    def __init__(self, key_dim=None, value_dim=None, **kwargs):
+    def __init__(self, key_dim: Optional[int] = None, value_dim: Optional[int] = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name, value in (("key_dim", key_dim), ("value_dim", value_dim)):
             if value is not None:
@@ -40,13 +42,13 @@ class SelfAttention(keras.layers.Layer):
         self.key_dim = key_dim
         self.value_dim = value_dim
 
-    def build(self, input_shape):
-        if len(input_shape) != 4:
+    def build(self, input_shape: Shape) -> None:
+        channels = input_shape[-1] if len(input_shape) == 4 else None
+        if channels is None:
             raise ValueError(
-                "`SelfAttention` takes inputs of (batch, height, width, channels). "
+                "`SelfAttention` takes inputs of (batch, height, width, channels), channels known. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        channels = input_shape[-1]
         key_dim = self.key_dim or max(channels // 8, 1)
         value_dim = self.value_dim or max(channels // 2, 1)
         self.query_kernel = self._add_kernel("query_kernel", (channels, key_dim))
@@ -59,7 +61,7 @@ class SelfAttention(keras.layers.Layer):
     def _add_kernel(self, name, shape):
         return self.add_weight(name=name, shape=shape, initializer="glorot_uniform")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         shape = ops.shape(inputs)
         batch_size, channels = shape[0], shape[-1]
         queries = ops.reshape(ops.matmul(inputs, self.query_kernel), (batch_size, -1, self.query_kernel.shape[-1]))
@@ -71,10 +73,10 @@ class SelfAttention(keras.layers.Layer):
         attended = ops.reshape(attended, (batch_size, *shape[1:3], channels))
         return inputs + ops.cast(self.residual_weight, inputs.dtype) * attended
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "key_dim": self.key_dim, "value_dim": self.value_dim}
 
 

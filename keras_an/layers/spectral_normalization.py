@@ -1,8 +1,9 @@
 """Spectral normalisation by reparametrisation."""
 
 import contextlib
+from typing import Any, Optional
 
-from keras_an.backend import add_replica_state, dtype_when_read, keras, ops, register_serializable
+from keras_an.backend import Shape, Tensor, add_replica_state, dtype_when_read, keras, ops, register_serializable
 from keras_an.checks import check_positive_integer
 
 
@@ -42,13 +43,13 @@ class SpectralNormalization(keras.layers.Wrapper):
         Spectral Normalization for Generative Adversarial Networks (Miyato et al., ICLR 2018).
     """
 
-    def __init__(self, layer, power_iterations=1, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, power_iterations: int = 1, **kwargs: Any) -> None:
         check_positive_integer("power_iterations", power_iterations)
         kwargs.setdefault("name", f"sn_{layer.name}")
         super().__init__(layer, **kwargs)
         self.power_iterations = power_iterations
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if not self.layer.built:
             self.layer.build(input_shape)
             self.layer.built = True
@@ -68,7 +69,7 @@ class SpectralNormalization(keras.layers.Wrapper):
             setattr(self, f"{name}_u", add_replica_state(self, f"{name}_u", (1, size), initializer))
         self.built = True
 
-    def call(self, inputs, training=None, **kwargs):
+    def call(self, inputs: Tensor, training: Optional[bool] = None, **kwargs: Any) -> Tensor:
         if self._accepts_training():
             kwargs["training"] = training
         with contextlib.ExitStack() as stack:
@@ -95,11 +96,13 @@ class SpectralNormalization(keras.layers.Wrapper):
         sigma = ops.sum(ops.matmul(v, matrix) * u)
         return ops.cast(ops.reshape(matrix / sigma, kernel.shape), dtype_when_read(weight, self.layer.compute_dtype))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power_iterations": self.power_iterations}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
+    ) -> "SpectralNormalization":
         # Keras 2's own reads the wrapped layer in the old format, which does not find this package's layers.
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(config.pop("layer"), custom_objects=custom_objects)

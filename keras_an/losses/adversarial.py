@@ -1,9 +1,11 @@
 """Adversarial losses. Each takes logits, scores or gradients of any float dtype and returns a float32 scalar."""
 
-from keras_an.backend import ops
+from typing import Optional
+
+from keras_an.backend import Tensor, ops
 
 
-def discriminator_hinge_loss(real_logits, fake_logits):
+def discriminator_hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Hinge loss of the discriminator: `mean(relu(1 - D(x))) + mean(relu(1 + D(G(z))))`.
 
     Args:
@@ -21,7 +23,7 @@ def discriminator_hinge_loss(real_logits, fake_logits):
     return real + fake
 
 
-def generator_hinge_loss(fake_logits):
+def generator_hinge_loss(fake_logits: Tensor) -> Tensor:
     """Hinge loss of the generator: `-mean(D(G(z)))`.
 
     Args:
@@ -36,7 +38,7 @@ def generator_hinge_loss(fake_logits):
     return generator_wasserstein_loss(fake_logits)
 
 
-def critic_wasserstein_loss(real_scores, fake_scores):
+def critic_wasserstein_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """Wasserstein loss of the critic: `mean(D(G(z))) - mean(D(x))`, without the gradient penalty.
 
     Args:
@@ -52,7 +54,7 @@ def critic_wasserstein_loss(real_scores, fake_scores):
     return ops.mean(ops.cast(fake_scores, "float32")) - ops.mean(ops.cast(real_scores, "float32"))
 
 
-def generator_wasserstein_loss(fake_scores):
+def generator_wasserstein_loss(fake_scores: Tensor) -> Tensor:
     """Wasserstein loss of the generator: `-mean(D(G(z)))`.
 
     Args:
@@ -67,7 +69,7 @@ def generator_wasserstein_loss(fake_scores):
     return -ops.mean(ops.cast(fake_scores, "float32"))
 
 
-def gradient_penalty(gradients, mask=None, epsilon=1e-10):
+def gradient_penalty(gradients: Tensor, mask: Optional[Tensor] = None, epsilon: float = 1e-10) -> Tensor:
     """`mean((sqrt(sum((mask * g)^2) + epsilon) - 1)^2)` over images, g the gradient of an image's score at the image.
 
     Args:

@@ -1,9 +1,9 @@
 """Losses between a picture and its reconstruction. Each takes any float dtype and returns float32."""
 
-from keras_an.backend import ops
+from keras_an.backend import Tensor, ops
 
 
-def l1_loss(target, prediction, weights):
+def l1_loss(target: Tensor, prediction: Tensor, weights: Tensor) -> Tensor:
     """The mean over images of `sum(weights * |target - prediction|) / (channels * sum(weights > 0))`.
 
     In each image it is the mean over the pixels that count, so that the loss of a batch is the mean of its parts', as
@@ -28,7 +28,7 @@ def l1_loss(target, prediction, weights):
     return ops.mean(sums / ops.maximum(counted, 1.0))
 
 
-def spatial_discount(mask, gamma=0.9, reach=64):
+def spatial_discount(mask: Tensor, gamma: float = 0.9, reach: int = 64) -> Tensor:
     """Weights of the pixels of a hole that fall with the distance to what is known: `gamma ** distance`.
 
     What lies deep in a hole is open, and many contents are plausible there. The distance counts steps to any of the
@@ -52,7 +52,7 @@ def spatial_discount(mask, gamma=0.9, reach=64):
     return discount
 
 
-def id_mrf_loss(target_features, features, bandwidth=0.5):
+def id_mrf_loss(target_features: Tensor, features: Tensor, bandwidth: float = 0.5) -> Tensor:
     """Implicit diversified Markov random field: every patch of the target should be the nearest to some patch.
 
     With d the cosine distance (0 to 1) of feature vectors after the target's mean is taken away, and

@@ -1,5 +1,8 @@
 """Wasserstein critics of inpainted images: of the whole image, of a rectangle, of the patches of a free-form hole."""
 
+from collections.abc import Mapping
+from typing import Any, Optional
+
 from keras_an.backend import keras
 from keras_an.layers import MaskedMean
 from keras_an.models.blocks import attend
@@ -8,7 +11,7 @@ _WIDTHS = (1, 2, 4, 8, 4, 2)  # of the six convolutions, in units of the base ch
 _PATCH_WIDTHS = (1, 2, 4, 8)
 
 
-def global_critic(resolution, **kwargs):
+def global_critic(resolution: int, **kwargs: Any) -> keras.Model:
     """Critic of whole images: six 5x5 convolutions of stride 2, the attention slot behind the third, a dense layer.
 
     Args:
@@ -33,7 +36,7 @@ def global_critic(resolution, **kwargs):
     return _flat_critic("global_critic", resolution, 3, **kwargs)
 
 
-def local_critic(resolution, **kwargs):
+def local_critic(resolution: int, **kwargs: Any) -> keras.Model:
     """Critic of the rectangle around the hole: as `global_critic`, with the attention slot behind the second.
 
     Args:
@@ -53,12 +56,12 @@ def local_critic(resolution, **kwargs):
 
 
 def patch_critic(
-    base_channels=64,
-    image_channels=3,
-    attention="self_attention",
-    num_entities=16,
-    attentive_options=None,
-):
+    base_channels: int = 64,
+    image_channels: int = 3,
+    attention: str = "self_attention",
+    num_entities: int = 16,
+    attentive_options: Optional[Mapping[str, Any]] = None,
+) -> keras.Model:
     """Critic of the patches that a free-form hole touches: the mean of their scores.
 
     Five 5x5 convolutions of stride 2 give a score for each 32nd position; those of patches without a missing pixel are

@@ -1,5 +1,8 @@
 """The two-stage inpainting generator."""
 
+from collections.abc import Mapping
+from typing import Any, Optional
+
 from keras_an.backend import keras, ops, register_serializable
 from keras_an.checks import check_one_of
 from keras_an.layers import KnownPixels, NearestUpsampling
@@ -27,13 +30,13 @@ def clip_image(images):
 
 
 def inpainting_generator(
-    base_channels=32,
-    image_channels=3,
-    attention="attentive_normalization",
-    num_entities=16,
-    attentive_options=None,
-    statistics="weighted",
-):
+    base_channels: int = 32,
+    image_channels: int = 3,
+    attention: str = "attentive_normalization",
+    num_entities: int = 16,
+    attentive_options: Optional[Mapping[str, Any]] = None,
+    statistics: str = "weighted",
+) -> keras.Model:
     """Coarse-to-fine generator: a coarse stage, then one with a dilated and an attentive branch that join.
 
     Each stage takes the picture with the hole filled (by 0, then by the coarse result), a plane of ones and the mask.

@@ -4,7 +4,7 @@ from keras_an.backend import keras
 from keras_an.layers import AttentiveNormalization
 
 
-def attentive_layers(model):
+def attentive_layers(model: keras.Model) -> list[AttentiveNormalization]:
     """The `AttentiveNormalization` layers of a functional model of this package, in the order of the graph.
 
     Args:
@@ -17,7 +17,7 @@ def attentive_layers(model):
     return [layer for layer in model.layers if isinstance(layer, AttentiveNormalization)]
 
 
-def attentive_probe(model):
+def attentive_probe(model: keras.Model) -> keras.Model:
     """A model that shares the weights of `model` and also returns what every attentive layer took and gave.
 
     Args:

@@ -1,20 +1,23 @@
 """The residual discriminator with a projection head."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
 from keras_an.backend import keras
 from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
 
 
 def projection_discriminator(
-    resolution=128,
-    num_classes=1000,
-    base_channels=64,
-    image_channels=3,
-    attention="attentive_normalization",
-    attention_blocks=(1,),
-    num_entities=16,
-    attentive_options=None,
-    spectral_normalization=True,
-):
+    resolution: int = 128,
+    num_classes: int = 1000,
+    base_channels: int = 64,
+    image_channels: int = 3,
+    attention: str = "attentive_normalization",
+    attention_blocks: Sequence[int] = (1,),
+    num_entities: int = 16,
+    attentive_options: Optional[Mapping[str, Any]] = None,
+    spectral_normalization: bool = True,
+) -> keras.Model:
     """Residual down-sampling discriminator with a projection head, of the SN-GAN and SAGAN family.
 
     Each block halves the side down to 4 x 4: block b gives `base_channels * 2 ** (b - 1)` channels, so 128 pixels take

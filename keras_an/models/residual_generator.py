@@ -1,23 +1,26 @@
 """The class-conditional residual generator."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
 from keras_an.backend import keras
 from keras_an.layers import ConditionalBatchNormalization, NearestUpsampling
 from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
 
 
 def residual_generator(
-    resolution=128,
-    num_classes=1000,
-    latent_dim=128,
-    base_channels=64,
-    image_channels=3,
-    attention="attentive_normalization",
-    attention_blocks=(3,),
-    num_entities=16,
-    attentive_options=None,
-    spectral_normalization=True,
-    synchronized=False,
-):
+    resolution: int = 128,
+    num_classes: int = 1000,
+    latent_dim: int = 128,
+    base_channels: int = 64,
+    image_channels: int = 3,
+    attention: str = "attentive_normalization",
+    attention_blocks: Sequence[int] = (3,),
+    num_entities: int = 16,
+    attentive_options: Optional[Mapping[str, Any]] = None,
+    spectral_normalization: bool = True,
+    synchronized: bool = False,
+) -> keras.Model:
     """Residual up-sampling generator with conditional batch norm, of the SN-GAN and SAGAN family.
 
     A dense layer makes a 4 x 4 map, then each block doubles its side: block b of B gives

@@ -1,10 +1,13 @@
 """The soft semantic layout, and the positions that self-sampling draws (paper, Section 3.1)."""
 
-from keras_an.backend import compiles_for_cpu, custom_gradient, ops, random_uniform
+from collections.abc import Sequence
+from typing import Optional, Union
+
+from keras_an.backend import SeedGenerator, Tensor, compiles_for_cpu, custom_gradient, ops, random_uniform
 from keras_an.ops.products import entity_products, mix, region_sums
 
 
-def soft_layout(features, filters, bias=None, temperature=0.1):
+def soft_layout(features: Tensor, filters: Tensor, bias: Optional[Tensor] = None, temperature: float = 0.1) -> Tensor:
     """Assigns every position softly to the entities: `softmax_i(temperature * (features . filters_i + bias_i))`.
 
     Args:
@@ -52,7 +55,9 @@ def _softmax(logits):
     return custom_gradient(forward, backward)(logits)
 
 
-def sample_positions(batch_size, num_positions, num_samples, seed_generator):
+def sample_positions(
+    batch_size: Union[int, Tensor], num_positions: Union[int, Tensor], num_samples: int, seed_generator: SeedGenerator
+) -> Tensor:
     """Draws positions for every image: uniform, without replacement, one from each of `num_samples` equal strata.
 
     The positions are cut into strata whose sizes differ by one at most, one position is drawn from each, and all
@@ -80,7 +85,9 @@ def sample_positions(batch_size, num_positions, num_samples, seed_generator):
     return ops.mod(starts + within + offset, num_positions)
 
 
-def window_positions(windows, grid, spatial, pool_size):
+def window_positions(
+    windows: Tensor, grid: Sequence[Union[int, Tensor]], spatial: Sequence[Union[int, Tensor]], pool_size: int
+) -> Tensor:
     """Flat positions in the feature map of all elements of pooling windows.
 
     Args:

@@ -1,9 +1,9 @@
 """The penalty that keeps the entities apart (paper, Eq. 2)."""
 
-from keras_an.backend import ops
+from keras_an.backend import Tensor, ops
 
 
-def orthogonality(entities, mode="cosine"):
+def orthogonality(entities: Tensor, mode: str = "cosine") -> Tensor:
     """Squared Frobenius norm of the entities' Gram matrix minus the identity: `sum((W W^T - I)^2)`.
 
     Args:

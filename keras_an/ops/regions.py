@@ -1,10 +1,10 @@
 """Moments of soft regions and their normalisation (paper, Eq. 4 and 5), each in O(entities * positions * channels)."""
 
-from keras_an.backend import compiles_for_cpu, custom_gradient, ops
+from keras_an.backend import Tensor, compiles_for_cpu, custom_gradient, ops
 from keras_an.ops.products import entity_products, mix, region_sums
 
 
-def center(values):
+def center(values: Tensor) -> Tensor:
     """Subtracts a mean of every channel, so that moments of features far from 0 lose no digits.
 
     Regional normalisation does not change with what is subtracted, which only has to lie among the values: the mean of
@@ -19,7 +19,7 @@ def center(values):
     return values - _spread_moments(values)[0]
 
 
-def region_moments(values, layout):
+def region_moments(values: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and variance of every region: `sum_p S v / sum_p S` and `sum_p S (v - mean)^2 / sum_p S`.
 
     The variance is `E[v^2] - mean^2`, which cancels unless `values` are near their mean: `center` them first.
@@ -35,7 +35,7 @@ def region_moments(values, layout):
     return _moments(region_sums(values, layout) / mass, values, layout, mass)
 
 
-def released_region_moments(values, layout, epsilon=1e-7):
+def released_region_moments(values: Tensor, layout: Tensor, epsilon: float = 1e-7) -> tuple[Tensor, Tensor]:
     """The statistics of the authors' released TensorFlow layer, which differ from the paper's Eq. 4.
 
     The mean is `mean_p(S v) / (sum_p S + epsilon)`, divided by the number of positions once too often, and the
@@ -60,7 +60,7 @@ def released_region_moments(values, layout, epsilon=1e-7):
     return mean, ops.sqrt(ops.maximum(deviation, 1e-24))
 
 
-def normalize_regions(values, layout, mean, scale, offset):
+def normalize_regions(values: Tensor, layout: Tensor, mean: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """Normalises every region by its own moments: `sum_i S_i * ((v - mean_i) * scale_i + offset_i)` (paper, Eq. 5).
 
     Computed as `v * (S scale) + S (offset - mean * scale)`: two products of inner size `entities`.
@@ -78,7 +78,9 @@ def normalize_regions(values, layout, mean, scale, offset):
     return values * mix(layout, scale) + mix(layout, offset - mean * scale)
 
 
-def regional_normalization(values, layout, beta, alpha, epsilon, is_centered=False):
+def regional_normalization(
+    values: Tensor, layout: Tensor, beta: Tensor, alpha: Tensor, epsilon: float, is_centered: bool = False
+) -> Tensor:
     """Eq. 4 and 5 in one: `sum_i S_i * ((v - mean_i) / sqrt(variance_i + epsilon) * beta_i + alpha_i)`.
 
     It is `normalize_regions` with `region_moments` of the centred values, and a gradient derived by hand, which passes
