@@ -85,7 +85,9 @@ def test_mixed_precision_gives_its_dtype(dtype):
 
 @pytest.mark.parametrize("shape", [(2, 4, 8), (2, 3, 4, 4, 8)])
 def test_other_ranks_are_errors(shape):
-    message = rf"\(batch, height, width, channels\), channels known\. Received: input_shape=\({', '.join(map(str, shape))}\)"
+    message = (
+        rf"\(batch, height, width, channels\), channels known\. Received: input_shape=\({', '.join(map(str, shape))}\)"
+    )
     with pytest.raises(ValueError, match=message):
         SelfAttention()(np.zeros(shape, np.float32))
 

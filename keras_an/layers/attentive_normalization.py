@@ -243,8 +243,8 @@ class AttentiveNormalization(keras.layers.Layer):
         """The regularizer of W: orthogonality, the user's own, both added up, or None."""
         if self.orthogonality is None:
             return self.entity_regularizer
-        penalty, own = OrthogonalEntities(self.orthogonal_weight, self.orthogonality), self.entity_regularizer
-        return penalty if own is None else lambda entities: penalty(entities) + own(entities)
+        penalty = OrthogonalEntities(self.orthogonal_weight, self.orthogonality)
+        return _Sum(penalty, self.entity_regularizer) if self.entity_regularizer else penalty
 
     def call(
         self, inputs: Tensor, training: Optional[bool] = None, return_layout: bool = False
@@ -335,6 +335,16 @@ class AttentiveNormalization(keras.layers.Layer):
             "alpha_regularizer": keras.regularizers.serialize(self.alpha_regularizer),
             "alpha_constraint": keras.constraints.serialize(self.alpha_constraint),
         }
+
+
+class _Sum(keras.regularizers.Regularizer):
+    """Several regularizers in one; Keras 3.10 takes no function for it."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __call__(self, weight):
+        return sum(part(weight) for part in self.parts)
 
 
 def _move_axis(tensor, source, destination):

@@ -28,7 +28,7 @@ class SelfAttention(keras.layers.Layer):
         The input's.
 
     Raises:
-        ValueError: where the input is not of rank 4, its number of channels is unknown, or a dimension is no positive integer.
+        ValueError: where the input is not of rank 4, its channels are unknown, or a dimension is no positive integer.
 
     References:
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019), Eq. 1-3.

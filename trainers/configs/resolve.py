@@ -7,6 +7,7 @@ that name the key, the nearest valid one, the type wanted and the file or flag a
 import dataclasses
 import difflib
 import re
+import typing
 
 import yaml
 from omegaconf import OmegaConf
@@ -151,7 +152,8 @@ def _type_name(config, key):
     kind = _keys(config).get(re.sub(r"\[.*", "", key))
     if kind is None:
         return "another type"
-    return f"of type {getattr(kind, '__name__', str(kind)) if isinstance(kind, type) else str(kind)}"
+    is_class = isinstance(kind, type) and not typing.get_origin(kind)  # `list[int]` is a type on Python 3.9 and 3.10
+    return f"of type {kind.__name__ if is_class else kind}"
 
 
 def _nearest(name, valid):
