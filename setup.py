@@ -12,23 +12,41 @@ with open("README.md", encoding="utf-8") as file:
 # Variables that differ between replicas, which spectral normalisation keeps, came with Keras 3.10.
 KERAS_3_WITHOUT_SYNCHRONIZATION = ",".join(f"!=3.{minor}.*" for minor in range(10))
 
-# Each range is what the tests ran on: TensorFlow 2.15 with Keras 2.15, and TensorFlow 2.21 with Keras 3.
+# Each range is what the tests ran on, at its lowest end and at its newest. TensorFlow: 2.15.1 with Keras 2.15 and
+# Python 3.9, 2.16.1 with Keras 3.10 and Python 3.10, 2.21 with Keras 3.15 and Python 3.11.
 TENSORFLOW = ["tensorflow>=2.15.1,<2.22"]
-TRAIN = [
+# What scores samples and completions.
+METRICS = [
     *TENSORFLOW,
     "absl-py>=1.4,<3",
-    "importlib-resources>=5",  # TensorFlow Datasets imports it, but does not say so
-    "omegaconf>=2.3,<3",
-    "Pillow>=10,<14",  # decodes WebP, which TensorFlow 2.15 does not
-    "PyYAML>=6,<7",
     "scikit-image>=0.22,<0.27",
-    "scikit-learn>=1.3,<2",
-    "tensorboard>=2.15,<2.22",
-    "tensorflow-datasets>=4.9.4,<4.10",
+    "setuptools<82",  # TensorFlow Hub imports pkg_resources, which newer ones have not
     "tensorflow-gan==2.1.0",
     "tensorflow-hub>=0.15,<0.17",  # imported by TF-GAN's classifier_metrics
     "tensorflow-probability>=0.23,<0.26",
+]
+TRAIN = [
+    *METRICS,
+    "importlib-resources>=5.4,<8",  # TensorFlow Datasets imports it, but does not say so
+    "omegaconf>=2.3,<2.5",
+    "Pillow>=10,<14",  # decodes WebP, which TensorFlow 2.15 does not
+    "PyYAML>=6,<7",
+    "scikit-learn>=1.3,<1.10",
+    "tensorboard>=2.15,<2.22",
+    "tensorflow-datasets>=4.9.3,<4.10",
     "tqdm>=4.60,<5",
+]
+TEST = ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
+# What checks, packages and documents; these need Python 3.10.
+DEV = [
+    *TEST,
+    "build>=1.2,<2",
+    "mypy==2.4.1",
+    "pdoc==16.0.0",
+    "ruff==0.17.6",
+    "setuptools>=68,<82",
+    "twine>=6,<8",
+    "wheel>=0.40,<1",
 ]
 
 setup(
@@ -38,14 +56,28 @@ setup(
     long_description=README,
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="attentive normalization, image generation, inpainting, GAN, Keras, TensorFlow, JAX, PyTorch",
+    project_urls={"Paper": "https://arxiv.org/abs/2004.03828"},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["keras_an", "keras_an.*"]),
+    package_data={"keras_an": ["py.typed"]},
     python_requires=">=3.9,<3.14",
-    install_requires=["keras>=2.15,<4," + KERAS_3_WITHOUT_SYNCHRONIZATION],
+    install_requires=["keras>=2.15,<3.16," + KERAS_3_WITHOUT_SYNCHRONIZATION],
     extras_require={
         "tensorflow": TENSORFLOW,
+        "metrics": METRICS,
         "train": TRAIN,
-        "jax": ["keras>=3.12,<4", "jax>=0.6,<0.11"],
-        "torch": ["keras>=3.12,<4", "torch>=2.6,<3"],
+        "jax": ["keras>=3.12", "jax>=0.6,<0.11"],
+        "torch": ["keras>=3.12", "torch>=2.6,<2.14"],
         # The last stack on which TensorFlow Addons and TF-GAN import as they were released.
         "addons": [
             "tensorflow==2.15.1",
@@ -54,8 +86,9 @@ setup(
             "tensorflow-hub<0.16",  # 0.16 imports tf-keras, whose classes then stand in for Keras 2.15's on loading
             "tensorflow-probability<0.24",
             "numpy<2",
+            "setuptools<82",  # TensorBoard 2.15 imports pkg_resources, which newer ones have not
         ],
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7", "ruff==0.17.6"],
+        "test": TEST,
+        "dev": DEV,
     },
 )
