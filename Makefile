@@ -20,7 +20,7 @@ CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACH
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-inpainting test test-tf215 test-tf-keras test-jax test-torch lint format tensorboard clean
+.PHONY: help demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch lint format docs package tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
@@ -32,6 +32,9 @@ demo: $(VENV)/.train ## train the class-conditional GAN on real digits, evaluate
 demo-inpainting: $(VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting)
 	@$(BIN)/python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval --model_dir=runs/inpainting
 	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/inpainting --output_dir=runs/inpainting/saved_model --use_ema
+
+examples: $(VENV)/.train ## run the examples, each in less than a minute
+	@for example in digits_classifier segmentation tfgan_losses; do $(BIN)/python -m examples.$$example || exit 1; done
 
 test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
 	@$(BIN)/python -m pytest $(TWO_AT_A_TIME)
@@ -48,17 +51,25 @@ test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without Te
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
 
-lint: $(VENV)/.dev ## check format, style and the direction of imports
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+lint: $(VENV)/.dev ## check format, style, types and the direction of imports
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 format: $(VENV)/.dev ## format the sources
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## write the API reference, from the docstrings (docs/api)
+	@$(BIN)/python docs/build_api.py
+
+package: $(VENV)/.dev ## build wheel and source distribution and check them (dist)
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation .
+	@$(BIN)/python -m twine check --strict dist/*
 
 tensorboard: $(VENV)/.train ## open TensorBoard on all runs
 	@$(BIN)/python -m tensorboard.main --logdir runs
 
 clean: ## remove the environments and caches; runs are kept
-	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV_TF215) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV_TF215) build dist docs/api *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(VENV)/bin/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
