@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-    for folder in ("keras_an", "trainers", "tools", "tests")
+    for folder in ("keras_an", "trainers", "tools", "examples", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 TEST_MODULES = {path.stem for path in (ROOT / "tests").glob("*.py")}
@@ -55,16 +55,16 @@ def first_party(name):
 
 
 def test_every_folder_is_looked_at():
-    assert {name.split(".")[0] for name in SOURCES} == {"keras_an", "trainers", "tools", "tests"}
+    assert {name.split(".")[0] for name in SOURCES} == {"keras_an", "trainers", "tools", "examples", "tests"}
     assert {"trainers.train_gan", "tools.export_saved_model"} <= set(MAINS)
     assert "keras_an.backend.ops" in imports_of("keras_an.ops.regions")
 
 
 def test_keras_an_knows_neither_trainers_nor_tools():
-    assert not importers("keras_an", "trainers", "tools")
+    assert not importers("keras_an", "trainers", "tools", "examples")
 
 
-@pytest.mark.parametrize("package", ["keras_an", "trainers", "tools"])
+@pytest.mark.parametrize("package", ["keras_an", "trainers", "tools", "examples"])
 def test_nothing_imports_tests(package):
     assert not importers(package, "tests", *TEST_MODULES)
 
@@ -112,6 +112,10 @@ def test_tools_know_of_trainers_only_configurations_and_pictures():
     assert not [module for module in found if not any(is_in(module, other) for other in allowed)]
 
 
+def test_examples_know_the_package_and_the_loader_of_tfgan():
+    assert importers("examples", "trainers", "tools") == ["examples.tfgan_losses imports trainers.tfgan"]
+
+
 @pytest.mark.parametrize("name", [name for name in MAINS if is_in(name, "trainers")])
 def test_mains_of_trainers_are_under_120_lines(name):
     assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) < 120
@@ -127,7 +131,7 @@ def test_flags_are_defined_in_mains_alone():
     assert all(is_in(name, "tools") or name.startswith(("trainers.train_", "trainers.evaluate")) for name in definers)
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if not is_in(name, "tests")])
+@pytest.mark.parametrize("name", [name for name in SOURCES if not is_in(name, "tests") and not is_in(name, "examples")])
 def test_import_has_no_effects(name):
     """A bare call at import is an effect; only mains may have some: their flags."""
     calls = [
