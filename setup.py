@@ -13,7 +13,7 @@ with open("README.md", encoding="utf-8") as file:
 KERAS_3_WITHOUT_SYNCHRONIZATION = ",".join(f"!=3.{minor}.*" for minor in range(10))
 
 # Each range is what the tests ran on, at its lowest end and at its newest. TensorFlow: 2.15.1 with Keras 2.15 and
-# Python 3.9, 2.16.1 with Keras 3.10 and Python 3.10, 2.21 with Keras 3.15 and Python 3.11.
+# Python 3.9, 2.16.1 with Keras 3.10 and Python 3.10, 2.21 with Keras 3.15 and Python 3.11 and 3.13.
 TENSORFLOW = ["tensorflow>=2.15.1,<2.22"]
 # What scores samples and completions.
 METRICS = [
@@ -40,7 +40,7 @@ TEST = ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
 # What checks, packages and documents; these need Python 3.10.
 DEV = [
     *TEST,
-    "build>=1.2,<2",
+    "build>=1.2.1,<2",
     "mypy==2.4.1",
     "pdoc==16.0.0",
     "ruff==0.17.6",
