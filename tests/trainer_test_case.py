@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from trainers import input_pipelines
+from trainers import input_pipelines, optimizers
 
 ONE = tf.distribute.OneDeviceStrategy("CPU:0")
 
@@ -21,8 +21,7 @@ def state(trainer):
     items = trainer.checkpoint_items()
     found = {}
     for name, item in items.items():
-        variables = item.variables if hasattr(item, "variables") else [item]
-        variables = variables() if callable(variables) else variables
+        variables = [item] if isinstance(item, tf.Variable) else optimizers.variables_of(item)
         found.update({f"{name}/{index}": value for index, value in enumerate(values(variables))})
     return found
 

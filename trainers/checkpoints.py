@@ -10,6 +10,8 @@ import tempfile
 import tensorflow as tf
 from absl import logging
 
+from trainers.optimizers import variables_of
+
 # What TensorFlow raises where another worker, or a TPU, does not answer.
 LOST = (
     tf.errors.UnavailableError,
@@ -164,8 +166,7 @@ def _are_finite(variables):
 def _floating_variables(checkpoint):
     found = {}
     for item in vars(checkpoint).values():
-        variables = [item] if isinstance(item, tf.Variable) else getattr(item, "variables", ())
-        for variable in variables() if callable(variables) else variables:
+        for variable in [item] if isinstance(item, tf.Variable) else variables_of(item):
             if tf.as_dtype(variable.dtype).is_floating:
                 found[id(variable)] = variable
     return list(found.values())

@@ -15,8 +15,8 @@ class RunDirectoryError(ValueError):
 def check(model_dir, params, must_exist=False):
     """Checks that the folder of a run is free, or belongs to the same run; writes nothing.
 
-    A later start may change how long or how often (`trainer`, `runtime`), but not the networks, losses or training
-    data that the checkpoints were made with.
+    A later start may change how long or how often (`trainer`, `runtime`), but not the networks, losses, training data
+    or kinds of optimizers that the checkpoints were made with.
 
     Args:
         model_dir: the folder.
@@ -64,6 +64,9 @@ def _check_same_run(path, params):
         if name not in ("validation_data", "evaluation"):
             pair = getattr(old.task, name), getattr(params.task, name)
             differences += configs.nested_differences(*pair, f"task.{name}")
+    for name in configs.OPTIMIZERS:  # whose slots the checkpoints hold
+        kinds = getattr(old.trainer, name).type, getattr(params.trainer, name).type
+        differences += configs.nested_differences(*kinds, f"trainer.{name}.type")
     if differences:
         raise RunDirectoryError(
             f"{path} belongs to another run. It differs in {'; '.join(differences)}. Name a new --model_dir."

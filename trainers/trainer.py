@@ -5,9 +5,9 @@ import math
 
 import tensorflow as tf
 
-from keras_an.backend import apply_scaled_gradients, keras, loss_scale
+from keras_an.backend import apply_scaled_gradients, loss_scale
+from trainers import optimizers
 
-_LAST_RATE = 0.01  # of the learning rate, where it decays
 _ONLY_FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
@@ -121,15 +121,9 @@ class Trainer:
                     optimizer.learning_rate = config.learning_rate
 
     def optimizer(self, config, *models):
-        """Adam of `schema.OptimizerConfig`, built for the weights of the models; with loss scaling under float16."""
-        rate = config.learning_rate
-        if config.decay_steps:
-            rate = keras.optimizers.schedules.CosineDecay(rate, config.decay_steps, alpha=_LAST_RATE)
-        optimizer = keras.optimizers.Adam(rate, config.beta_1, config.beta_2, config.epsilon)
-        if self._scales_losses:
-            optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
-        optimizer.build([variable for model in models for variable in model.trainable_variables])
-        return optimizer
+        """What `schema.OptimizerConfig` describes, for the weights of the models; with loss scaling under float16."""
+        variables = [variable for model in models for variable in model.trainable_variables]
+        return optimizers.make(config, variables, self.params.trainer.ema_decay, self._scales_losses)
 
     def factor(self, optimizer):
         """What a replica multiplies its loss by: optimizers add up the replicas' gradients; and the loss scale."""

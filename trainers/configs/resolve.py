@@ -6,6 +6,7 @@ that name the key, the nearest valid one, the type wanted and the file or flag a
 
 import dataclasses
 import difflib
+import importlib
 import re
 import typing
 
@@ -15,6 +16,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from trainers.configs import schema
 from trainers.configs.experiments import EXPERIMENTS
+
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
 class ConfigError(ValueError):
@@ -48,7 +51,9 @@ def resolve(experiment, config_files=(), params_override=""):
         if not pair.partition("=")[0] or "=" not in pair:
             raise ConfigError(f"--params_override takes key=value pairs with commas between. Received: {pair!r}")
         params = _merge(params, lambda pair=pair: _from_pair(pair), f"--params_override={pair}")
-    return _checked(OmegaConf.to_object(params))
+    params = _checked(OmegaConf.to_object(params))
+    _check_addons(params.trainer)
+    return params
 
 
 def load_params(path, overrides=()):
@@ -181,7 +186,8 @@ def _checked(params):
     if trainer.loss_upper_bound <= 0:
         raise ConfigError(f"`trainer.loss_upper_bound` must be positive. Received: {trainer.loss_upper_bound}")
     _check_at_least(0, "trainer.max_recoveries", trainer.max_recoveries)
-    for name in ("generator_optimizer", "discriminator_optimizer"):
+    for name in OPTIMIZERS:
+        _check_choice(f"trainer.{name}.type", getattr(trainer, name).type, ("adam", *schema.ADDONS_OPTIMIZERS))
         _check_at_least(0, f"trainer.{name}.decay_steps", getattr(trainer, name).decay_steps)
     if not 0 <= trainer.ema_decay < 1:
         raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
@@ -191,6 +197,22 @@ def _checked(params):
     _check_data("task.validation_data", task.validation_data)
     (_check_gan if params.application == "gan" else _check_inpainting)(params)
     return params
+
+
+def _check_addons(trainer):
+    """Of what trains alone: a run's generator needs no optimizer."""
+    for name in OPTIMIZERS:
+        kind = getattr(trainer, name).type
+        if kind == "adam":
+            continue
+        try:
+            importlib.import_module("tensorflow_addons.optimizers")
+        except Exception as error:  # with another TensorFlow it may be any
+            raise ConfigError(
+                f"`trainer.{name}.type` {kind!r} is of TensorFlow Addons, which runs on TensorFlow 2.15 alone: "
+                "pip install '.[train,addons]' with Python 3.9 to 3.11 has both. Importing it here gives "
+                f"{type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
 
 
 _ALL_REDUCE = {

@@ -220,13 +220,27 @@ class InpaintingTaskConfig:
     evaluation: InpaintingEvaluationConfig = _field(InpaintingEvaluationConfig)
 
 
+# Classes of TensorFlow Addons by `type`.
+ADDONS_OPTIMIZERS = {
+    "lamb": "LAMB",
+    "lazy_adam": "LazyAdam",
+    "rectified_adam": "RectifiedAdam",
+    "lookahead": "Lookahead",
+    "moving_average": "MovingAverage",
+}
+
+
 @dataclasses.dataclass
 class OptimizerConfig:
     """Adam, as SAGAN sets it.
 
-    decay_steps: updates over which the learning rate falls to a hundredth, along a cosine; 0 keeps it as it is.
+    type: "adam", or of TensorFlow Addons, on TensorFlow 2.15: "lamb", "lazy_adam", "rectified_adam", and around Adam
+    "lookahead" (half way back to the slow weights at every sixth update) or "moving_average" (of the weights, in the
+    checkpoints, by `trainer.ema_decay`; evaluation uses the trainer's own). decay_steps: updates over which the
+    learning rate falls to a hundredth, along a cosine; 0 keeps it as it is.
     """
 
+    type: str = "adam"
     learning_rate: float = 1e-4
     beta_1: float = 0.0
     beta_2: float = 0.9
