@@ -10,6 +10,7 @@ import tempfile
 import tensorflow as tf
 from absl import logging
 
+from trainers.configs import other_keras
 from trainers.optimizers import variables_of
 
 # What TensorFlow raises where another worker, or a TPU, does not answer.
@@ -113,7 +114,8 @@ class Checkpoints:
         problem = None
         for path in reversed([path for path in self.paths if _step_of(path) < before]):
             try:
-                self._checkpoint.restore(path).assert_consumed()
+                with other_keras.for_this_keras(path, self._checkpoint) as own:
+                    self._checkpoint.restore(own).assert_consumed()
             except (tf.errors.OpError, IndexError, RuntimeError) as error:  # the latter two where its graph is cut off
                 problem = f"{path} cannot be read: {error}"
                 logging.warning("%s. The one before is taken.", problem)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_an import models
 from keras_an.backend import keras
+from trainers.configs import other_keras
 
 
 def build_networks(params):
@@ -90,7 +91,7 @@ def restore_generator(params, checkpoint, use_ema=True):
 
     Args:
         params: `schema.ExperimentConfig` of the run.
-        checkpoint: path.
+        checkpoint: path, of a checkpoint of either Keras.
         use_ema: whether to take the averaged weights.
 
     Raises:
@@ -98,9 +99,10 @@ def restore_generator(params, checkpoint, use_ema=True):
     """
     generator = build_inpainting_generator(params) if params.application == "inpainting" else build_networks(params)[0]
     name = "ema_generator" if use_ema else "generator"
+    item = tf.train.Checkpoint(**{name: generator})
     try:
-        status = tf.train.Checkpoint(**{name: generator}).restore(checkpoint)
-        status.assert_existing_objects_matched().expect_partial()
+        with other_keras.for_this_keras(checkpoint, item) as path:
+            item.restore(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise CheckpointError(f"{checkpoint} does not hold the networks of its run's params.yaml: {error}") from error
     return generator

@@ -1,0 +1,141 @@
+"""What one Keras wrote the other reads: checkpoints of runs, which go on, and files of weights.
+
+`python tests/other_keras_test.py` writes the archive of the Keras that runs, Keras 2 on TensorFlow 2.15.
+"""
+
+import json
+import pathlib
+import shutil
+import tempfile
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gan_test_case
+import golden_test
+import inpainting_test_case
+from keras_an.backend import IS_KERAS_3
+from layer_test_case import array, tensors
+from trainer_test_case import ONE, batches_from, state, train
+from trainers import checkpoints, distribution, gan_trainer, inpainting_trainer
+from trainers.configs import networks, other_keras
+
+TESTDATA = pathlib.Path(__file__).parent / "testdata"
+ARCHIVES = ("keras_2.zip", "keras_3.zip")
+# Trainers and configurations of runs that stopped after two steps.
+RUNS = {
+    "gan": (
+        gan_trainer.GanTrainer,
+        gan_test_case.small_params(task__model__resolution=8, trainer__generator_optimizer__decay_steps=100),
+    ),
+    "inpainting": (
+        inpainting_trainer.InpaintingTrainer,
+        inpainting_test_case.small_params(
+            task__model__generator__base_channels=2, task__model__critic__base_channels=1, trainer__pretrain_steps=1
+        ),
+    ),
+}
+WEIGHTS = ("attentive_normalization", "projection_discriminator", "inpainting_generator")
+
+
+def make(name):
+    trainer_class, params = RUNS[name]
+    distribution.set_up_runtime(params.runtime)
+    trainer = trainer_class(params, ONE)
+    return trainer, trainer.checkpoint_items()
+
+
+def model_of(name):
+    """The model of a golden case and its inputs; a layer is put into a model, as files of weights are of models."""
+    layer, inputs, *scale = golden_test.CASES[name]()
+    if not hasattr(layer, "layers"):
+        layer = golden_test.keras.Sequential([golden_test.keras.Input(inputs.shape[1:]), layer])
+    return layer, tensors(inputs), scale
+
+
+@pytest.fixture(scope="module", params=ARCHIVES)
+def written(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
+    with zipfile.ZipFile(TESTDATA / request.param) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_runs_go_on_with_either_keras(written, tmp_path, eager, name):
+    """All that the next step depends on is there: networks, slots, counts, the states of the draws."""
+    shutil.copytree(written / name, tmp_path / name)
+    trainer, items = make(name)
+    saved = checkpoints.Checkpoints(items, str(tmp_path / name), max_to_keep=3)
+    assert saved.restore() == str(tmp_path / name / "ckpt-2")
+    losses = train(trainer, batches_from(trainer.params, start_batch=trainer.batches_before(2)), 1)
+    assert losses == pytest.approx(json.loads((written / f"{name}.json").read_text()), rel=1e-4, abs=1e-5)
+    saved.save(3)
+    again, items = make(name)
+    assert checkpoints.Checkpoints(items, str(tmp_path / name), 3).restore() == str(tmp_path / name / "ckpt-3")
+    for key, value in state(trainer).items():
+        np.testing.assert_array_equal(state(again)[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_generators_of_either_keras_are_restored_alone(written, name):
+    params = RUNS[name][1]
+    trainer, items = make(name)
+    checkpoints.Checkpoints(items, str(written / name), 3).restore()
+    for use_ema, expected in ((True, trainer.ema_generator), (False, trainer.generator)):
+        generator = networks.restore_generator(params, str(written / name / "ckpt-2"), use_ema)
+        for found, value in zip(generator.variables, expected.variables):
+            np.testing.assert_array_equal(array(found), array(value))
+    assert not np.array_equal(array(trainer.generator.variables[0]), array(trainer.ema_generator.variables[0]))
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_files_of_weights_serve_either_keras(written, name):
+    model, inputs, _ = model_of(name)
+    model.load_weights(written / f"{name}.weights.h5")
+    with np.load(golden_test.GOLDEN) as golden:
+        np.testing.assert_allclose(array(model(inputs)), golden[name], rtol=1e-5, atol=1e-5)
+
+
+def test_what_the_other_keras_cannot_know_is_an_error(written):
+    other = f"Keras {2 if IS_KERAS_3 else 3}"
+    trainer, items = make("gan")
+    checkpoint = tf.train.Checkpoint(**items, scale=tf.Variable(1.0), more=tf.Variable(1.0))
+    path = str(written / "gan" / "ckpt-2")
+    if written_by_other(path):
+        with pytest.raises(other_keras.OtherKerasError) as caught, other_keras.for_this_keras(path, checkpoint):
+            pass
+        assert f"ckpt-2 was written with {other} and has no more/" in str(caught.value)
+        assert "nor 1 more. Loss scaling of float16" in str(caught.value)
+    else:
+        with other_keras.for_this_keras(path, checkpoint) as found:
+            assert found == path
+
+
+def written_by_other(path):
+    return other_keras._is_of(tf.train.load_checkpoint(path), not IS_KERAS_3)
+
+
+def write(path):
+    with tempfile.TemporaryDirectory() as folder:
+        for name in RUNS:
+            trainer, items = make(name)
+            iterator = batches_from(trainer.params)
+            train(trainer, iterator, 1)
+            train(trainer, iterator, 1)
+            checkpoints.Checkpoints(items, f"{folder}/{name}", max_to_keep=1).save(2)
+            losses = json.dumps(train(trainer, iterator, 1), indent=1)
+            pathlib.Path(folder, f"{name}.json").write_text(losses, encoding="utf-8")
+        for name in WEIGHTS:
+            model, _, scale = model_of(name)
+            golden_test.fill(model, *scale)
+            model.save_weights(f"{folder}/{name}.weights.h5")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for file in sorted(pathlib.Path(folder).rglob("*")):
+                archive.write(file, file.relative_to(folder))
+
+
+if __name__ == "__main__":
+    write(TESTDATA / ARCHIVES[IS_KERAS_3])
