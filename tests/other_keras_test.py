@@ -19,7 +19,7 @@ import inpainting_test_case
 from keras_an.backend import IS_KERAS_3
 from layer_test_case import array, tensors
 from trainer_test_case import ONE, batches_from, state, train
-from trainers import checkpoints, distribution, gan_trainer, inpainting_trainer
+from trainers import checkpoints, configs, distribution, gan_trainer, inpainting_trainer, optimizers
 from trainers.configs import networks, other_keras
 
 TESTDATA = pathlib.Path(__file__).parent / "testdata"
@@ -99,23 +99,25 @@ def test_files_of_weights_serve_either_keras(written, name):
         np.testing.assert_allclose(array(model(inputs)), golden[name], rtol=1e-5, atol=1e-5)
 
 
-def test_what_the_other_keras_cannot_know_is_an_error(written):
-    other = f"Keras {2 if IS_KERAS_3 else 3}"
-    trainer, items = make("gan")
-    checkpoint = tf.train.Checkpoint(**items, scale=tf.Variable(1.0), more=tf.Variable(1.0))
+@pytest.mark.parametrize("change", ["decay_steps=0", "mixed_precision_dtype=float16"])
+def test_what_the_other_keras_does_not_know_is_an_error(written, change):
+    group = "trainer.generator_optimizer" if change.startswith("decay") else "runtime"
+    params = configs.resolve("gan_digits32", params_override=f"{gan_test_case.SMALL},{group}.{change}")
+    distribution.set_up_runtime(params.runtime)
+    variable, config = tf.Variable(0.0), params.trainer.generator_optimizer
+    optimizer = optimizers.make(config, [variable], 0.0, scales_losses=group == "runtime")
+    checkpoint = tf.train.Checkpoint(generator_optimizer=optimizer, step=variable)
     path = str(written / "gan" / "ckpt-2")
-    if written_by_other(path):
-        with pytest.raises(other_keras.OtherKerasError) as caught, other_keras.for_this_keras(path, checkpoint):
-            pass
-        assert f"ckpt-2 was written with {other} and has no more/" in str(caught.value)
-        assert "nor 1 more. Loss scaling of float16" in str(caught.value)
-    else:
+    if other_keras._is_of(tf.train.load_checkpoint(path), IS_KERAS_3):
         with other_keras.for_this_keras(path, checkpoint) as found:
             assert found == path
-
-
-def written_by_other(path):
-    return other_keras._is_of(tf.train.load_checkpoint(path), not IS_KERAS_3)
+        return
+    with pytest.raises(other_keras.OtherKerasError) as caught, other_keras.for_this_keras(path, checkpoint):
+        pass
+    message = str(caught.value)
+    assert f"ckpt-2 was written with Keras {2 if IS_KERAS_3 else 3} and has no generator_optimizer/" in message
+    if change.startswith("decay"):
+        assert "generator_optimizer/_learning_rate/" in message and "nor 0 more" in message
 
 
 def write(path):

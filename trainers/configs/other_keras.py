@@ -58,8 +58,8 @@ def for_this_keras(path, checkpoint):
         if missing:
             raise OtherKerasError(
                 f"{path} was written with {'Keras 2' if IS_KERAS_3 else 'Keras 3'} and has no {missing[0]}, nor "
-                f"{len(missing) - 1} more. Loss scaling of float16 and optimizers of TensorFlow Addons stay with the "
-                "Keras that they began with."
+                f"{len(missing) - 1} more. `decay_steps` of an optimizer cannot become 0 in a run, and one in float16 "
+                "goes on with the Keras that it began with."
             )
         values.update({key: own.get_tensor(key) for key in rest})
         copy = os.path.join(folder, "copy")
