@@ -1,8 +1,17 @@
 # `make help` lists what there is.
-PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.10,$(if $(shell python$(v) --version 2>/dev/null),python$(v))) python3)
+# PYTHON, where it is given, makes all environments; else each is made by the first that is there of those that it runs on.
+first_of = $(firstword $(foreach v,$(1),$(if $(shell python$(v) --version 2>/dev/null),python$(v))))
+GIVEN_PYTHON := $(PYTHON)
+PYTHON ?= $(or $(call first_of,3.11 3.12 3.13 3.10),python3)
+PYTHON_TF215 = $(or $(GIVEN_PYTHON),$(call first_of,3.11 3.10 3.9))
 VENV ?= .venv
 VENV_TF215 ?= .venv-tf215
 BIN := $(VENV)/bin
+# What the demos run on: `current` TensorFlow, or `tf215`, TensorFlow 2.15 with TensorFlow Addons.
+STACK ?= current
+DEMO_VENV = $(or $(DEMO_VENV_$(STACK)),$(error STACK must be current or tf215. Received: STACK=$(STACK)))
+DEMO_VENV_current := $(VENV)
+DEMO_VENV_tf215 := $(VENV_TF215)
 # The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
 TESTED_torch := torch==2.13.0
 # Most of a test's time is Python's, on one core; tests of one file share what takes long to make. Files go in the order of
@@ -25,13 +34,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
 
-demo: $(VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo)
-	@$(BIN)/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo --params_override=runtime.seed=2
-	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
+demo: $(DEMO_VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo); STACK=tf215: on TensorFlow 2.15
+	@$(DEMO_VENV)/bin/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo --params_override=runtime.seed=2
+	@$(DEMO_VENV)/bin/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
 
-demo-inpainting: $(VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting)
-	@$(BIN)/python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval --model_dir=runs/inpainting
-	@$(BIN)/python -m tools.export_saved_model --model_dir=runs/inpainting --output_dir=runs/inpainting/saved_model --use_ema
+demo-inpainting: $(DEMO_VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting); STACK=tf215 as well
+	@$(DEMO_VENV)/bin/python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval --model_dir=runs/inpainting
+	@$(DEMO_VENV)/bin/python -m tools.export_saved_model --model_dir=runs/inpainting --output_dir=runs/inpainting/saved_model --use_ema
 
 examples: $(VENV)/.train ## run the examples, each in less than a minute
 	@for example in digits_classifier segmentation tfgan_losses; do $(BIN)/python -m examples.$$example || exit 1; done
@@ -86,12 +95,22 @@ $(VENV)/.dev: setup.py | $(VENV)/bin/python
 	@$(BIN)/python -m pip install -qq --editable '.[train,dev]'
 	@touch $(VENV)/.train $@
 
-$(VENV_TF215)/.dev: setup.py
-	@echo "Installing keras_an with TensorFlow 2.15 and TensorFlow Addons into $(VENV_TF215) (some minutes)"
-	@$(PYTHON) -m venv $(VENV_TF215)
-	@$(VENV_TF215)/bin/python -m pip install -qq --upgrade pip
-	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons,dev]'
+$(VENV_TF215)/bin/python:
+	@$(or $(PYTHON_TF215),false) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 12))' 2>/dev/null || { echo \
+		"TensorFlow 2.15 needs Python 3.9 to 3.11: PYTHON=python3.11. Received: $(or $(PYTHON_TF215),none is there)" >&2; exit 1; }
+	@echo "Making $(VENV_TF215) with $$($(PYTHON_TF215) --version)"
+	@$(PYTHON_TF215) -m venv $(VENV_TF215)
+	@$@ -m pip install -qq --upgrade pip
+
+$(VENV_TF215)/.train: setup.py | $(VENV_TF215)/bin/python
+	@echo "Installing keras_an with TensorFlow 2.15, TensorFlow Addons and what training needs into $(VENV_TF215) (some minutes)"
+	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons]'
 	@touch $@
+
+$(VENV_TF215)/.dev: setup.py | $(VENV_TF215)/bin/python
+	@echo "Installing keras_an with TensorFlow 2.15, TensorFlow Addons and what tests need into $(VENV_TF215) (some minutes)"
+	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons,dev]'
+	@touch $(VENV_TF215)/.train $@
 
 $(VENV)-%/.test: setup.py
 	@echo "Installing keras_an with $* into $(VENV)-$* (a minute or more)"
