@@ -22,6 +22,8 @@ LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization 
 	conditional_batch_normalization golden inpainting_critics inpainting_generator known_pixels layout layouts masked_mean \
 	nearest_upsampling orthogonality products projection_discriminator properties public_api reconstruction regions \
 	residual_generator self_attention spectral_normalization)
+# Of the trainers' tests those that guard most for their time on tf-keras.
+TRAINER_TESTS := $(patsubst %,tests/%_test.py,checkpoints gan_trainer inpainting_trainer)
 # JAX compiles each operation for each shape, which is what its tests spend their time on: a cache for later runs.
 CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
@@ -51,8 +53,8 @@ test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
 test-tf215: $(VENV_TF215)/.dev ## pass the tests on TensorFlow 2.15 and Keras 2, with TensorFlow Addons
 	@$(VENV_TF215)/bin/python -m pytest $(TWO_AT_A_TIME)
 
-test-tf-keras: $(VENV)/.dev ## the layer package on tf-keras, as Model Garden's users run it
-	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS)
+test-tf-keras: $(VENV)/.dev ## the layer package and both trainers on tf-keras, as Model Garden's users run it
+	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(TRAINER_TESTS) $(LAYER_TESTS)
 
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
 	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmark_layer_test.py
