@@ -30,3 +30,8 @@ def classifier_metrics():
 def losses():
     """The module `tensorflow_gan.python.losses.losses_impl`."""
     return _import("tensorflow_gan.python.losses.losses_impl")
+
+
+def eval_utils():
+    """The module `tensorflow_gan.python.eval.eval_utils`."""
+    return _import("tensorflow_gan.python.eval.eval_utils")
