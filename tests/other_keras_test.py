@@ -40,10 +40,10 @@ RUNS = {
 WEIGHTS = ("attentive_normalization", "projection_discriminator", "inpainting_generator")
 
 
-def make(name):
+def make(name, strategy=ONE):
     trainer_class, params = RUNS[name]
     distribution.set_up_runtime(params.runtime)
-    trainer = trainer_class(params, ONE)
+    trainer = trainer_class(params, strategy)
     return trainer, trainer.checkpoint_items()
 
 
@@ -89,6 +89,16 @@ def test_generators_of_either_keras_are_restored_alone(written, name):
         for found, value in zip(generator.variables, expected.variables):
             np.testing.assert_array_equal(array(found), array(value))
     assert not np.array_equal(array(trainer.generator.variables[0]), array(trainer.ema_generator.variables[0]))
+
+
+def test_replicas_take_them_as_one_does(written, mirrored):
+    (one, one_items), (two, two_items) = make("gan"), make("gan", mirrored)
+    for items in (one_items, two_items):
+        checkpoints.Checkpoints(items, str(written / "gan"), 3).restore()
+    expected, found = state(one), state(two)
+    assert set(expected) == set(found)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
