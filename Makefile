@@ -27,11 +27,15 @@ TRAINER_TESTS := $(patsubst %,tests/%_test.py,checkpoints gan_trainer inpainting
 # JAX compiles each operation for each shape, which is what its tests spend their time on: a cache for later runs.
 CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+# Debian's Bazel 4 without a server, on the Python of the environment; by default the tests that take seconds.
+BAZEL := PATH="$(abspath $(BIN)):$$PATH" bazel --batch
+BAZEL_TESTS ?= --test_size_filters=small //...
+BUILDIFIER := npx --yes @bazel/buildifier@8.2.1
 # TensorFlow reports its CPU features at every start; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch lint format docs package tensorboard clean
+.PHONY: help demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch bazel bazel-installed lint format docs package tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
@@ -62,6 +66,16 @@ test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without Te
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
 
+bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass their small tests (all of them: BAZEL_TESTS=//...)
+	@if $(BUILDIFIER) --version >/dev/null 2>&1; then \
+		$(BUILDIFIER) -mode=check -lint=warn -v -r BUILD MODULE.bazel WORKSPACE keras_an tests third_party tools trainers; \
+	else echo "The form of the BUILD files is not checked: npx cannot run buildifier"; fi
+	@$(BAZEL) build //...
+	@$(BAZEL) test $(BAZEL_TESTS)
+
+bazel-installed:
+	@command -v bazel >/dev/null || { echo "There is no bazel: apt-get install bazel-bootstrap, or install Bazel 8"; exit 1; }
+
 lint: $(VENV)/.dev ## check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
@@ -81,6 +95,7 @@ tensorboard: $(VENV)/.train ## open TensorBoard on all runs
 
 clean: ## remove the environments and caches; runs are kept
 	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV_TF215) build dist docs/api *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	if command -v bazel >/dev/null; then bazel --batch clean --expunge; fi
 
 $(VENV)/bin/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
