@@ -27,7 +27,7 @@ TRAINER_TESTS := $(patsubst %,tests/%_test.py,checkpoints gan_trainer inpainting
 # JAX compiles each operation for each shape, which is what its tests spend their time on: a cache for later runs.
 CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
-# Debian's Bazel 4 without a server, on the Python of the environment; by default the tests that take seconds.
+# Debian's Bazel 4 without a server, on the Python of the environment; by default a few tests, of seconds.
 BAZEL := PATH="$(abspath $(BIN)):$$PATH" bazel --batch
 BAZEL_TESTS ?= --test_size_filters=small //...
 BUILDIFIER := npx --yes @bazel/buildifier@8.2.1
@@ -66,7 +66,7 @@ test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without Te
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
 
-bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass their small tests (all of them: BAZEL_TESTS=//...)
+bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass the small tests (BAZEL_TESTS=//... passes all)
 	@if $(BUILDIFIER) --version >/dev/null 2>&1; then \
 		$(BUILDIFIER) -mode=check -lint=warn -v -r BUILD MODULE.bazel WORKSPACE keras_an tests third_party tools trainers; \
 	else echo "The form of the BUILD files is not checked: npx cannot run buildifier"; fi
