@@ -36,9 +36,12 @@ TRAIN = [
     "tensorflow-datasets>=4.9.3,<4.10",
     "tqdm>=4.60,<5",
 ]
+# LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmark_inference; tested on Python 3.11.
+EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
 TEST = ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
 # What checks, packages and documents; these need Python 3.10.
 DEV = [
+    *EXPORT,
     *TEST,
     "build>=1.2.1,<2",
     "mypy==2.4.1",
@@ -76,6 +79,7 @@ setup(
         "tensorflow": TENSORFLOW,
         "metrics": METRICS,
         "train": TRAIN,
+        "export": EXPORT,
         "jax": ["keras>=3.12", "jax>=0.6,<0.11"],
         "torch": ["keras>=3.12", "torch>=2.6,<2.14"],
         # The last stack on which TensorFlow Addons and TF-GAN import as they were released.
@@ -86,6 +90,7 @@ setup(
             "tensorflow-hub<0.16",  # 0.16 imports tf-keras, whose classes then stand in for Keras 2.15's on loading
             "tensorflow-probability<0.24",
             "numpy<2",
+            "onnx<1.18",  # later ones take what the ml-dtypes of TensorFlow 2.15 has not
             "setuptools<82",  # TensorBoard 2.15 imports pkg_resources, which newer ones have not
         ],
         "test": TEST,

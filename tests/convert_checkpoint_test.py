@@ -3,35 +3,43 @@
 SavedModel and weights give that code's outputs, and a checkpoint that does not hold its generator is refused.
 """
 
+import importlib.util
 import json
 import logging
 import pathlib
 import shutil
-import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging as absl_logging
 
-from gan_test_case import call_main, contents
+from gan_test_case import call_main, contents, run_in_this_process, trained_run
 from keras_an import models
-from tools import serving
+from keras_an.backend import keras
+from tools import exports, generators
+from tools.inpainting_serving import InpaintingServing
 
 RELEASED = pathlib.Path(__file__).parent / "testdata" / "released_inpainting"
 OUTPUTS = ["coarse", "fine", "completed", "layout"]
 CONV1 = "inpaint_net/conv1/kernel"
 
 
-def convert(checkpoint, output_dir):
-    call_main("tools.convert_checkpoint", checkpoint=checkpoint, output_dir=output_dir)
+@pytest.fixture(autouse=True)
+def _later_conversions_are_checked_in_this_process(monkeypatch):
+    """`converted` is made before."""
+    monkeypatch.setattr(exports, "run_in_fresh_process", run_in_this_process)
+
+
+def convert(checkpoint, output_dir, **flag_values):
+    call_main("tools.convert_checkpoint", checkpoint=checkpoint, output_dir=output_dir, **flag_values)
     return output_dir
 
 
-def refusal(caplog, checkpoint, output_dir):
+def refusal(caplog, checkpoint, output_dir, **flag_values):
     """What the tool says where it ends with 2."""
     with pytest.raises(SystemExit) as caught:
-        convert(checkpoint, output_dir)
+        convert(checkpoint, output_dir, **flag_values)
     assert caught.value.code == 2
     (message,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR)
     assert "\n" not in message
@@ -160,6 +168,7 @@ def test_metadata_tells_how_to_build_the_generator(converted):
         "num_entities": 16,
     }
     assert sorted(path.name for path in converted.iterdir()) == [
+        "generator.json",
         "generator.weights.h5",
         "keras_an_export.json",
         "saved_model",
@@ -283,7 +292,7 @@ def test_another_checkpoint_takes_the_place_without_its_optimizer_and_discrimina
     convert(write_checkpoint(tmp_path, {**values, **slots, **others}), place)
     (line,) = (record.getMessage() for record in logged.records if "Ignored" in record.getMessage())
     assert "Ignored 192 variables" in line and "186 optimizer slots, 2 discriminator" in line
-    assert "g_cnum 4, 16 entities, 93 variables; reloaded, it differs by" in logged.text
+    assert "g_cnum 4, 16 entities, 93 variables." in logged.text and "it differs by" in logged.text
     for layer, old in zip(generator_of(place).layers, live.layers):
         for weight, before in zip(layer.weights, old.weights):
             if weight is getattr(layer, "bias", None) and layer.name == "fused_conv18":
@@ -294,31 +303,125 @@ def test_another_checkpoint_takes_the_place_without_its_optimizer_and_discrimina
 
 @pytest.mark.slow
 def test_check_sees_other_weights_and_another_signature(converted):
-    other = generator_of(converted)
+    saved_model, other = str(converted / "saved_model"), generator_of(converted)
     (layer,) = models.attentive_layers(other)
     layer.entities.assign(layer.entities * 1.5)
-    with pytest.raises(serving.ExportError, match="differs from the live model on a probe .* in `fine` by 0"):
-        serving.verify_inpainting(str(converted / "saved_model"), other)
+    with pytest.raises(exports.ExportError, match="differs from the live model in `raw` .*: `fine` by 0"):
+        exports.verify("saved_model", saved_model, InpaintingServing(other), "raw")
     without = models.inpainting_generator(4, attention="none")
-    with pytest.raises(serving.ExportError, match="it has the outputs .*'layout'.*, not .*'fine'"):
-        serving.verify_inpainting(str(converted / "saved_model"), without)
+    with pytest.raises(exports.ExportError, match="it has the outputs .*'layout'.*, not .*'fine'"):
+        exports.verify("saved_model", saved_model, InpaintingServing(without), "raw")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fault, expected",
     [
-        (lambda completed, image, known: completed ^ tf.cast(known, tf.uint8), "known pixels"),
-        (lambda completed, image, known: completed ^ tf.cast(~known, tf.uint8) * 2, "in the levels of `completed` by"),
-        (lambda completed, image, known: completed[:, :60], "in the levels of `completed`: its shape is"),
+        (lambda completed, known: completed ^ known, "known pixels"),
+        (lambda completed, known: completed ^ (1 - known) * 2, "`completed` by"),
+        (lambda completed, known: completed[:, :60], "the shape of `completed` is"),
     ],
 )
-def test_check_sees_faults_of_the_served_picture(live, signatures, monkeypatch, fault, expected):
-    def faulty(image, mask):
-        completed = signatures["serving_default"](image=image, mask=mask)["completed"]
-        return {"completed": fault(completed, image, tf.broadcast_to(mask == 0, tf.shape(image)))}
+def test_check_sees_faults_of_the_served_picture(converted, live, monkeypatch, fault, expected):
+    def faulty(form, path, probes):
+        found = run_in_this_process(form, path, probes)
+        return [
+            {"completed": fault(outputs["completed"], (feed["mask"] == 0).astype(np.uint8))}
+            for outputs, (_, feed) in zip(found, probes)
+        ]
 
-    written = types.SimpleNamespace(signatures={"serving_default": faulty, "raw": signatures["raw"]})
-    monkeypatch.setattr(tf.saved_model, "load", lambda path: written)
-    with pytest.raises(serving.ExportError, match=expected):
-        serving.verify_inpainting("faulty", live)
+    monkeypatch.setattr(exports, "run_in_fresh_process", faulty)
+    with pytest.raises(exports.ExportError, match=expected):
+        exports.verify("saved_model", str(converted / "saved_model"), InpaintingServing(live), "serving_default")
+
+
+@pytest.mark.slow
+def test_run_becomes_every_format_each_checked_in_its_own_process(tmp_path_factory, tmp_path, monkeypatch, logged):
+    monkeypatch.undo()
+    model_dir, _ = trained_run(tmp_path_factory)
+    out = tmp_path / "out"
+    formats = ["keras", "weights", "litert", "onnx"]
+    convert(model_dir / "ckpt-8", out, format=",".join(formats))
+    files = {"generator.keras", "generator.weights.h5", "generator.json", "generator.tflite", "generator.onnx"}
+    assert {path.name for path in out.iterdir()} == {*files, "keras_an_export.json"}
+    assert [logged.text.count(f"{exports.FORMATS[form][0]}: run on its own, it differs by") for form in formats] == [
+        1
+    ] * 4
+    metadata = json.loads((out / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert metadata["step"] == 8 and metadata["made_of"]["formats"] == sorted(formats)
+    # What was made is a source again, and says the same.
+    z = np.random.default_rng(3).normal(size=(2, 8)).astype(np.float32)
+    inputs = [tf.constant(z), tf.constant([3, 4])]
+    expected = generators.load(str(model_dir)).model(inputs, training=False).numpy()
+    for name in ("generator.keras", "generator.weights.h5"):
+        found = generators.load(str(out / name)).model(inputs, training=False).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    convert(out / "generator.keras", tmp_path / "again", format="saved_model", signature="layouts")
+    assert (tmp_path / "again" / "saved_model" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("form", ["litert", "onnx"])
+def test_inpainting_in_other_runtimes_takes_any_size(live, tmp_path, monkeypatch, form):
+    monkeypatch.undo()
+    serving = InpaintingServing(live)
+    path = str(tmp_path / exports.FORMATS[form][0])
+    exports.write(form, path, live, serving, "raw")
+    assert exports.verify(form, path, serving, "raw") <= 1e-3
+    other = models.inpainting_generator(4, statistics="released")
+    with pytest.raises(exports.ExportError, match="differs from the live model"):
+        exports.verify(form, path, InpaintingServing(other), "raw")
+
+
+def test_weights_beside_the_params_of_their_run(tmp_path_factory, tmp_path):
+    model_dir, _ = trained_run(tmp_path_factory)
+    model = generators.load(str(model_dir)).model
+    model.save_weights(str(tmp_path / "mine.weights.h5"))
+    shutil.copy(model_dir / "params.yaml", tmp_path)
+    read = generators.read_weights(str(tmp_path / "mine.weights.h5"))
+    for mine, theirs in zip(read.get_weights(), model.get_weights()):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def saved_network(path, inputs):
+    tensors = [keras.Input((2,), name=name) for name in inputs]
+    joined = keras.layers.Concatenate()(tensors) if len(tensors) > 1 else tensors[0]
+    keras.Model(tensors, keras.layers.Dense(1)(joined)).save(path)
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("format", "--format must be of saved_model, keras, weights, litert, onnx. Received: 'tflite'"),
+        ("signature", "--signature must be one of serving_default, raw. Received: 'generate'"),
+        ("missing package", "--format=onnx needs the package tf2onnx: pip install 'keras-an[export]'"),
+        ("no such file", "is no file. Name a run"),
+        ("cut off", "cannot be read as a .keras file"),
+        ("other network", "holds no generator of keras_an. Its inputs are ['a', 'b']"),
+        ("weights alone", "does not tell its network. Put the run's params.yaml beside it, or"),
+        ("saved_model", "is a SavedModel, which holds no network to convert"),
+    ],
+)
+@pytest.mark.usefixtures("built_once")
+def test_what_cannot_be_converted_is_refused(converted, tmp_path, caplog, monkeypatch, kind, expected):
+    source, flags = RELEASED, {}
+    if kind == "format":
+        flags = {"format": "tflite"}
+    elif kind == "signature":
+        flags = {"format": "litert", "signature": "generate"}
+    elif kind == "missing package":
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        flags = {"format": "onnx"}
+    elif kind == "no such file":
+        source = tmp_path / "none.keras"
+    elif kind == "cut off":
+        source = tmp_path / "cut.keras"
+        source.write_bytes(b"PK")
+    elif kind == "other network":
+        source = tmp_path / "other.keras"
+        saved_network(str(source), ["a", "b"])
+    elif kind == "weights alone":
+        source = shutil.copy(converted / "generator.weights.h5", tmp_path / "alone.weights.h5")
+    else:
+        source = converted / "saved_model"
+    assert expected in refusal(caplog, source, tmp_path / "out", **flags)
+    assert not (tmp_path / "out").exists()

@@ -1,8 +1,10 @@
 """The SavedModel: TensorFlow alone runs it, it says what the live model says, and nothing foreign is replaced."""
 
+import functools
 import json
 import logging
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_test_case import call_main, contents, exported_run, trained_run
+from gan_test_case import call_main, contents, exported_run, run_in_this_process, trained_run
 from inpainting_test_case import small_params
+from tools import exports, generators, runs
+from tools.gan_serving import GanServing
 from trainers import configs
 from trainers.configs import networks
 
@@ -23,7 +27,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+serve = tf.saved_model.load(sys.argv[1]).signatures["layouts"]
 results = {}
 for size in (1, 3, 8):
     z = tf.random.stateless_normal((size, 8), (1, size))
@@ -39,6 +43,12 @@ np.savez(sys.argv[2], **results)
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     return trained_run(tmp_path_factory)[0]
+
+
+@pytest.fixture(autouse=True)
+def _later_exports_are_checked_in_this_process(monkeypatch):
+    """`exported` is made before."""
+    monkeypatch.setattr(exports, "run_in_fresh_process", run_in_this_process)
 
 
 def export(model_dir, output_dir, **flag_values):
@@ -97,19 +107,19 @@ def test_signature_names_types_and_free_batch(exported):
         "label": ([None], tf.int32),
     }
     assert {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()} == {
-        "images": [None, 8, 8, 1],
-        "layouts": [None, 8, 8, 3],
+        "images": [None, 8, 8, 1]
     }
 
 
 def test_metadata_names_the_checkpoint(exported):
     metadata = json.loads((exported / "keras_an_export.json").read_text(encoding="utf-8"))
     assert pathlib.Path(metadata["checkpoint"]).name == "ckpt-8" and metadata["use_ema"] is True
-    assert {name: metadata[name] for name in ("num_classes", "latent_dim", "resolution")} == {
-        "num_classes": 10,
-        "latent_dim": 8,
-        "resolution": 8,
-    }
+    expected = {"application": "gan", "experiment": "gan_digits32", "step": 8, "num_classes": 10, "latent_dim": 8}
+    expected.update({"resolution": 8, "dtype": "float32", "class_names": list("0123456789")})
+    assert {name: metadata[name] for name in expected} == expected
+    assert metadata["ranges"]["label"] == "[0, 10)" and metadata["tensorflow"] == tf.__version__
+    assert 0.0 <= metadata["metrics"]["label_accuracy"] <= 1.0 and "frechet_distance" in metadata["metrics"]
+    assert 0.0 <= metadata["largest_difference"] <= 1e-4
     assert not list(exported.parent.glob("*.partial"))
 
 
@@ -121,13 +131,14 @@ def test_second_export_is_left_out(exported, model_dir, caplog):
     assert contents(exported) == before
 
 
-def test_export_of_an_older_version_gets_the_number_of_classes(exported, model_dir, tmp_path):
+def test_export_of_an_older_version_is_replaced(exported, model_dir, tmp_path):
     older = shutil.copytree(exported, tmp_path / "saved_model")
     metadata = json.loads((older / "keras_an_export.json").read_text(encoding="utf-8"))
-    new = {name: metadata.pop(name) for name in ("num_classes", "latent_dim", "resolution")}
+    new = {name: metadata.pop(name) for name in ("num_classes", "latent_dim", "made_of")}
     (older / "keras_an_export.json").write_text(json.dumps(metadata), encoding="utf-8")
     export(model_dir, older)
-    assert json.loads((older / "keras_an_export.json").read_text(encoding="utf-8")) == {**metadata, **new}
+    found = json.loads((older / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert {**found, "largest_difference": 0.0} == {**metadata, **new, "largest_difference": 0.0}
 
 
 @pytest.mark.slow
@@ -223,3 +234,141 @@ def test_inpainting_run_gives_both_signatures(tmp_path):
     np.testing.assert_array_equal(np.where(mask > 0, image, served), image)
     metadata = json.loads((tmp_path / "out" / "keras_an_export.json").read_text(encoding="utf-8"))
     assert metadata["application"] == "inpainting" and metadata["checkpoint"] == "ckpt-1"
+
+
+load_once = functools.lru_cache(tf.saved_model.load)  # its signatures do not keep it alive
+
+
+def signature_of(saved_model, name):
+    return load_once(str(saved_model)).signatures[name]
+
+
+def test_generate_draws_each_row_from_its_own_seed(exported):
+    generate = signature_of(exported, "generate")
+
+    def draw(label, seed, truncation):
+        truncation = tf.constant(truncation, tf.float32)
+        return generate(label=tf.constant(label), seed=tf.constant(seed, tf.int64), truncation=truncation)["images"]
+
+    images = draw([3, 4, 3, 3], [7, 7, 8, 7], [1.0, 1.0, 1.0, 0.5]).numpy()
+    assert images.dtype == np.uint8 and images.shape == (4, 8, 8, 1)
+    # The same row alone, and in another batch.
+    np.testing.assert_array_equal(draw([3], [7], [1.0]).numpy()[0], images[0])
+    np.testing.assert_array_equal(draw([9, 3], [1, 8], [0.3, 1.0]).numpy()[1], images[2])
+    assert all((images[0] != images[i]).any() for i in (1, 2, 3))
+
+
+def test_generate_truncates_as_the_tool_that_samples_does(exported):
+    from tools.gan_serving import draw_latents
+
+    z = draw_latents(tf.range(500, dtype=tf.int64), tf.fill((500,), 0.5), 8).numpy()
+    assert np.abs(z).max() <= 1.0 and 0.4 < z.std() < 0.46  # 0.88 / 2
+    key = tf.constant([3, 0], tf.int64)
+    expected = tf.random.stateless_normal((8,), key, alg="philox").numpy()
+    np.testing.assert_array_equal(draw_latents(tf.constant([3], tf.int64), tf.ones(1), 8).numpy()[0], expected)
+
+
+def test_graph_has_no_wrapper_no_vectors_and_but_for_generate_no_randomness(exported):
+    for name in ("serving_default", "generate", "layouts"):
+        signature = signature_of(exported, name)
+        kinds, nodes = set(), []
+        definition = signature.graph.as_graph_def()
+        for function in [definition, *(f for f in definition.library.function)]:
+            found = function.node if hasattr(function, "node") else function.node_def
+            kinds |= {node.op for node in found}
+            nodes += [node.name for node in found]
+        assert not [node for node in nodes if "sn_" in node or "kernel_u" in node]
+        random = {kind for kind in kinds if "Random" in kind or "Normal" in kind}
+        assert bool(random) == (name == "generate") and all("Stateless" in kind for kind in random)
+    variables = signature_of(exported, "serving_default").variables
+    assert variables and not [variable.name for variable in variables if "_u" in variable.name.split("/")[-1]]
+
+
+def test_fresh_process_gives_what_the_live_model_says(exported, model_dir, monkeypatch):
+    """The real check, with `saved_model_cli run`; what it compares with is computed apart from the export."""
+    monkeypatch.undo()
+    model, serving, _ = generators.from_run(str(model_dir))
+    assert exports.verify("saved_model", str(exported), serving) <= 1e-4
+    for layer in model.layers:
+        if layer.name.endswith("to_image"):
+            layer.layer.bias.assign(layer.layer.bias + 0.1)
+    with pytest.raises(exports.ExportError, match=r"differs from the live model in `serving_default` .* by 0\.0\d+;"):
+        exports.verify("saved_model", str(exported), GanServing(model))
+
+
+def test_fresh_process_that_fails_is_told_in_one_line(tmp_path, model_dir, monkeypatch):
+    monkeypatch.undo()
+    serving = generators.from_run(str(model_dir)).serving
+    with pytest.raises(exports.ExportError, match="does not run in a process of its own: .*"):
+        exports.verify("saved_model", str(tmp_path), serving)
+
+
+def test_failed_check_keeps_the_old_export(exported, model_dir, tmp_path, caplog, monkeypatch):
+    place = shutil.copytree(exported, tmp_path / "saved_model")
+    before = contents(tmp_path)
+
+    def wrong(form, path, probes):
+        return [{name: value + 1 for name, value in found.items()} for found in run_in_this_process(form, path, probes)]
+
+    monkeypatch.setattr(exports, "run_in_fresh_process", wrong)
+    assert exit_code_of(model_dir, place, checkpoint=model_dir / "ckpt-4") == 2
+    assert "Nothing was replaced" in caplog.text and contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_computation_in_half_the_bits(model_dir, tmp_path, dtype):
+    export(model_dir, tmp_path / "out", dtype=dtype)
+    signature = signature_of(tmp_path / "out", "serving_default")
+    definition = signature.graph.as_graph_def()
+    types = {node.attr["T"].type for f in definition.library.function for node in f.node_def if node.op == "Conv2D"}
+    assert types == {tf.as_dtype(dtype).as_datatype_enum}
+    assert {variable.dtype for variable in signature.variables} == {tf.float32}
+    assert signature.structured_outputs["images"].dtype == tf.float32
+
+
+def test_best_checkpoint_by_a_score(model_dir, tmp_path, caplog):
+    export(model_dir, tmp_path / "best", best="min:frechet_distance")
+    metadata = json.loads((tmp_path / "best" / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert metadata["checkpoint"] == "ckpt-8"  # the one that was evaluated
+    for best, expected in (("min:fid", "their scores: .*frechet_distance"), ("fid", "min:NAME or max:NAME")):
+        caplog.clear()
+        assert exit_code_of(model_dir, tmp_path / "out", best=best) == 2
+        assert re.search(f"--best={best}.*", caplog.text) and re.search(expected, caplog.text)
+    assert exit_code_of(model_dir, tmp_path / "out", best="min:fid", checkpoint=model_dir / "ckpt-4") == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("direction, expected", [("min", 4), ("max", 8)])
+def test_best_is_of_those_that_are_there(tmp_path, direction, expected):
+    writer = tf.summary.create_file_writer(str(tmp_path / "validation"))
+    with writer.as_default():
+        for step, value in ((2, 9.0), (4, 1.0), (8, 2.0), (12, 0.5)):
+            tf.summary.scalar("distance", value, step=step)
+    writer.close()
+    for step in (4, 8):
+        (tmp_path / f"ckpt-{step}.index").touch()
+    assert runs.best_checkpoint(str(tmp_path), f"{direction}:distance") == str(tmp_path / f"ckpt-{expected}")
+
+
+def test_weights_that_are_not_finite_are_refused(model_dir, tmp_path, caplog):
+    params = configs.load_params(str(model_dir / "params.yaml"))
+    generator = networks.restore_generator(params, str(model_dir / "ckpt-8"))
+    generator.get_layer("final_norm").weights[0].assign(
+        np.full(generator.get_layer("final_norm").weights[0].shape, np.nan)
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(model_dir / "params.yaml", run)
+    path = tf.train.Checkpoint(ema_generator=generator).save(str(run / "ckpt"))
+    assert exit_code_of(run, tmp_path / "out", checkpoint=path) == 2
+    assert "weights that are not finite: 1" in caplog.text and "earlier checkpoint" in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoint_of_another_experiment_is_refused(model_dir, tmp_path, caplog):
+    other = shutil.copytree(model_dir, tmp_path / "other")
+    text = (other / "params.yaml").read_text(encoding="utf-8")
+    (other / "params.yaml").write_text(text.replace("entity_stddev: null", "entity_stddev: 2.0"), encoding="utf-8")
+    assert exit_code_of(model_dir, tmp_path / "out", checkpoint=other / "ckpt-8") == 2
+    assert "is one of another experiment" in caplog.text and "entity_stddev" in caplog.text
+    assert not (tmp_path / "out").exists()

@@ -114,6 +114,21 @@ def trained_run(tmp_path_factory):
     return folder / "run", (folder / "printed.txt").read_text(encoding="utf-8")
 
 
+def run_in_this_process(form, path, probes):
+    """`tools.exports.run_in_fresh_process` without the process, for tests of something else: that takes seconds."""
+    from tools import fresh_process
+
+    if form != "saved_model":
+        run = {"keras": fresh_process._keras, "weights": fresh_process._weights}[form](path)
+        return [run(signature, feed) for signature, feed in probes]
+    signatures = tf.saved_model.load(path).signatures
+    found = [
+        signatures[signature](**{name: tf.constant(value) for name, value in feed.items()})
+        for signature, feed in probes
+    ]
+    return [{name: value.numpy() for name, value in outputs.items()} for outputs in found]
+
+
 def exported_run(tmp_path_factory):
     """The SavedModel of `trained_run`, averaged weights: 8 x 8 grey images of 10 classes, latents of 8.
 

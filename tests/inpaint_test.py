@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 
 from gan_test_case import call_main, contents
 from keras_an.models import inpainting_generator
-from tools import serving
+from tools import exports
+from tools.inpainting_serving import InpaintingServing
 
 ENTITIES = 3
 GAP = 2
@@ -36,8 +37,7 @@ def write_generator(path, **options):
     for layer in generator.layers:
         if layer.name == "attentive_attention":
             layer.residual_weight.assign(0.5)
-    module, signatures = serving.inpainting_module(generator)
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    exports.write("saved_model", str(path), generator, InpaintingServing(generator))
     return path
 
 

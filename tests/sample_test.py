@@ -23,16 +23,15 @@ def write_generator(path, layouts=True, num_classes=CLASSES):
     """Writes an export that shows its latents, an eighth of each, and gives each class an entity of its own."""
 
     def serve(z, label):
-        outputs = {"images": tf.reshape(z, (-1, 4, 4, 1)) / 8.0}
-        if layouts:
-            outputs["layouts"] = tf.tile(tf.one_hot(label, CLASSES)[:, None, None], (1, 2, 2, 1))
-        return outputs
+        return {"images": tf.reshape(z, (-1, 4, 4, 1)) / 8.0}
 
-    module = tf.Module()
-    module.serve = tf.function(
-        serve, [tf.TensorSpec((None, 16), tf.float32, "z"), tf.TensorSpec((None,), tf.int32, "label")]
-    )
-    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve.get_concrete_function()})
+    def serve_layouts(z, label):
+        return {**serve(z, label), "layouts": tf.tile(tf.one_hot(label, CLASSES)[:, None, None], (1, 2, 2, 1))}
+
+    inputs = [tf.TensorSpec((None, 16), tf.float32, "z"), tf.TensorSpec((None,), tf.int32, "label")]
+    functions = {"serving_default": serve, **({"layouts": serve_layouts} if layouts else {})}
+    signatures = {name: tf.function(call, inputs).get_concrete_function() for name, call in functions.items()}
+    tf.saved_model.save(tf.Module(), str(path), signatures=signatures)
     (path / "keras_an_export.json").write_text(json.dumps({"num_classes": num_classes}), encoding="utf-8")
     return path
 

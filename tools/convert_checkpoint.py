@@ -1,27 +1,25 @@
-"""Converts a checkpoint of the authors' released inpainting code to a SavedModel and Keras weights.
+"""Converts a generator from what a person has to what a person needs, and checks what it wrote.
 
 python -m tools.convert_checkpoint --checkpoint=model_logs/run --output_dir=converted
-python -m tools.inpaint --saved_model=converted/saved_model --image=photo.jpg --mask=mask.png --output_dir=out
+python -m tools.convert_checkpoint --checkpoint=runs/demo/ckpt-1400 --output_dir=mobile --format=litert,onnx
 
-Reads the TensorFlow 1 checkpoint that the released training script saves (variables `inpaint_net/conv1/kernel`, ...;
-those of its optimizer and of its discriminator are left out) and writes:
+Reads a run or one of its checkpoints, a `.keras` file, a `.weights.h5` file (with `NAME.json` or the run's
+`params.yaml` beside it), or a TensorFlow 1 checkpoint of the authors' released inpainting code. Writes, as `--format`
+asks:
 
-`saved_model`: the signatures that `tools/serving.py` describes.
-`generator.weights.h5`: for `load_weights` of the same Keras, on `keras_an.models.inpainting_generator(g_cnum,
-num_entities=num_entities, statistics="released")`.
-`keras_an_export.json`: the checkpoint, `g_cnum` and `num_entities`.
+`saved_model`: a SavedModel with all signatures of `tools/gan_serving.py` or `tools/inpainting_serving.py`.
+`generator.keras` (`keras`): the network with its weights, for `keras.saving.load_model` where keras_an is imported.
+`generator.weights.h5` and `generator.json` (`weights`): for `load_weights` of the same network on the same Keras. Of
+the released code, `keras_an.models.inpainting_generator(g_cnum, num_entities=num_entities, statistics="released")`.
+`generator.tflite` (`litert`) and `generator.onnx` (`onnx`): `--signature` alone, for any batch size and size of image.
+`keras_an_export.json`: versions, what it was made of, ranges of inputs and outputs.
 
-SavedModel and weights are reloaded and compared with the live model before they take their place. The generator
-computes what the released one does with self-sampling off. The released code draws positions at inference too: where
-training has moved `inpaint_net/sn/alpha` from 0, its results vary from run to run around these.
+SavedModel, LiteRT and ONNX hold the kernels divided by their spectral norms; `keras` and `weights` hold the wrappers,
+and go on training. Each is run in a process of its own and compared with the live model before it takes its place.
 """
 
-import collections
 import os
-import re
-import sys
 
-import numpy as np
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
@@ -29,236 +27,69 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "checkpoint",
     None,
-    "Checkpoint to convert, as DIR/snap-1000, or the folder of one, whose file `checkpoint` names the newest.",
+    "What to convert: a run's folder or DIR/ckpt-STEP, a .keras or .weights.h5 file, or DIR/snap-1000 of the released "
+    "code or its folder, whose file `checkpoint` names the newest.",
     required=True,
 )
 flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
-
-SCOPE = "inpaint_net/"
-_PREFIXES = {"coarse": "", "dilated": "x", "attentive": "s", "fused": "f"}
-# By the name of the layer's weight: the name under `inpaint_net/sn/`, and the sides of length 1 before our shape.
-_ATTENTION = {
-    "entities": ("mask_filters", 2),
-    "key_kernel": ("sn_key_conv/kernel", 2),
-    "key_bias": ("sn_key_conv/bias", 0),
-    "query_kernel": ("sn_query_conv/kernel", 2),
-    "query_bias": ("sn_query_conv/bias", 0),
-    "sampling_weight": ("alpha", 3),
-    "value_kernel": ("sn_value_conv/kernel", 2),
-    "value_bias": ("sn_value_conv/bias", 0),
-    "residual_weight": ("sigma", 1),
-}
-_SHOWN = 8
-
-
-class ConversionError(ValueError):
-    """The checkpoint cannot be converted; the message says why."""
+flags.DEFINE_list("format", ["saved_model", "weights"], "Of saved_model, keras, weights, litert, onnx.")
+flags.DEFINE_string("signature", "serving_default", "The signature that LiteRT and ONNX get.")
+flags.DEFINE_bool("use_ema", True, "Whether to take the averaged weights of a run.")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    from tools.serving import ExportError
+    from tools import program
+    from tools.exports import ExportError
+    from trainers.configs import ConfigError
+    from trainers.configs.networks import CheckpointError
 
-    try:
-        convert(FLAGS.checkpoint, FLAGS.output_dir)
-    except (ConversionError, ExportError, OSError) as error:
-        logging.error("%s", " ".join(str(error).split()))
-        sys.exit(2)
+    def action():
+        convert(FLAGS.checkpoint, FLAGS.output_dir, FLAGS.format, FLAGS.signature, FLAGS.use_ema)
+
+    program.run(argv, action, ExportError, ConfigError, CheckpointError)
 
 
-def convert(checkpoint, output_dir):
-    """Writes SavedModel and weights, reloads both and compares them before they take their place.
+def convert(checkpoint, output_dir, formats, signature="serving_default", use_ema=True):
+    """Writes a generator in several formats, each of which is verified before all take their place.
 
     Args:
-        checkpoint: its path, or the folder of one.
+        checkpoint: as `tools.generators.load` takes it.
         output_dir: folder to write to. What this tool wrote there is replaced; anything else is refused.
+        formats: keys of `tools.exports.FORMATS`.
+        signature: the one that LiteRT and ONNX get.
+        use_ema: whether the averaged weights of a run are taken.
 
     Raises:
-        ConversionError: where the checkpoint is not as it must be.
-        ExportError: where the folder is not as it must be, or what was written differs from the live model.
+        ExportError, ConfigError, CheckpointError: where there is no generator, a format cannot be written, the folder
+            is not as it must be, or what was written differs from the live model.
     """
-    from tools import serving
+    import tensorflow as tf
 
-    checkpoint = find_checkpoint(checkpoint)
-    values = read_generator(checkpoint)
-    sizes = {
-        "g_cnum": _last_side(values, "conv1/kernel", checkpoint),
-        "num_entities": _last_side(values, "sn/mask_filters", checkpoint),
-    }
-    metadata = {
-        "tool": "tools.convert_checkpoint",
-        "checkpoint": os.path.basename(checkpoint),
-        "index": serving.digest_of(checkpoint),
-        **sizes,
-    }
-    if serving.is_exported(output_dir, metadata):
+    from tools import exports, generators
+
+    tf.config.set_visible_devices([], "GPU")  # to compare on the same device
+    model, serving, metadata = generators.load(checkpoint, use_ema)
+    exports.check_formats(formats, signature, serving)
+    made_of = {**metadata["made_of"], "formats": sorted(formats), "signature": signature}
+    metadata = {"tool": "tools.convert_checkpoint", **metadata, "signature": signature, "made_of": made_of}
+    if exports.is_exported(output_dir, metadata):
         logging.info("%s already holds %s.", output_dir, metadata["checkpoint"])
         return
-    generator = build_generator(**sizes)
-    assign(generator, values, checkpoint)
-    difference = serving.write_export(output_dir, metadata, lambda path: write(path, generator, sizes))
-    logging.info(
-        "Wrote %s from %s: g_cnum %d, %d entities, %d variables; reloaded, it differs by %.1e at most.",
-        output_dir,
-        checkpoint,
-        *sizes.values(),
-        len(values),
-        difference,
-    )
 
+    def write_and_verify(folder):
+        differences = []
+        for form in formats:
+            path = os.path.join(folder, exports.FORMATS[form][0])
+            if form == "weights":
+                with open(os.path.join(folder, "generator.json"), "w", encoding="utf-8") as file:
+                    file.write(generators.description_of(model))
+            exports.write(form, path, model, serving, signature)
+            differences.append(exports.verify(form, path, serving, signature if form in ("litert", "onnx") else None))
+            logging.info("%s: run on its own, it differs by %.1e at most.", os.path.basename(path), differences[-1])
+        return max(differences)
 
-def find_checkpoint(path):
-    """The path of the checkpoint itself; raises ConversionError where there is none."""
-    import tensorflow as tf
-
-    checkpoint = path
-    if os.path.isdir(path):
-        state = tf.train.get_checkpoint_state(path)
-        if state is None:
-            raise ConversionError(f"--checkpoint={path} is a folder without a file `checkpoint` that names one.")
-        checkpoint = state.model_checkpoint_path
-    if not os.path.isfile(checkpoint + ".index"):
-        # A file `checkpoint` may name the place where the checkpoint was made.
-        raise ConversionError(
-            f"--checkpoint={path}: there is no {checkpoint}.index. Name a checkpoint as DIR/snap-1000, or its folder."
-        )
-    return checkpoint
-
-
-def read_generator(checkpoint):
-    """Reads what a checkpoint holds of the generator, and counts the rest in one line of the log.
-
-    Args:
-        checkpoint: path.
-
-    Returns:
-        Arrays by name, without the scope and without the optimizer's slots.
-
-    Raises:
-        ConversionError: where it cannot be read, or holds nothing of the generator.
-    """
-    import tensorflow as tf
-
-    try:
-        reader = tf.train.load_checkpoint(checkpoint)
-        kinds = {name: _kind(name) for name in reader.get_variable_to_shape_map()}
-        values = {
-            name[len(SCOPE) :]: reader.get_tensor(name) for name, kind in sorted(kinds.items()) if kind == "generator"
-        }
-    except (tf.errors.OpError, ValueError, IndexError) as error:
-        raise ConversionError(f"--checkpoint={checkpoint} cannot be read: {error}") from error
-    if not values:
-        raise ConversionError(
-            f"--checkpoint={checkpoint} is none of the released inpainting code: it holds no variable {SCOPE}..."
-        )
-    ignored = collections.Counter(kind for kind in kinds.values() if kind != "generator")
-    if ignored:
-        counts = ", ".join(f"{count} {kind}" for kind, count in ignored.most_common())
-        logging.info("Ignored %d variables that are not the generator's: %s.", sum(ignored.values()), counts)
-    return values
-
-
-def _kind(name):
-    """`generator`, or what else the variable is, for the log."""
-    if not name.startswith(SCOPE):
-        return name.split("/")[0]
-    return "optimizer slots" if re.search(r"/Adam(_\d+)?$", name) else "generator"
-
-
-def _last_side(values, name, checkpoint):
-    """A size that the checkpoint tells by the shape of a kernel."""
-    if name not in values:
-        raise ConversionError(f"--checkpoint={checkpoint} lacks {SCOPE}{name}, which tells the generator's size.")
-    shape = values[name].shape
-    if len(shape) != 4 or (name == "conv1/kernel" and shape[-1] % 2):
-        rule = "an even number of filters" if len(shape) == 4 else "4 dimensions"
-        raise ConversionError(f"{SCOPE}{name} in --checkpoint={checkpoint} must have {rule}. Received: shape {shape}")
-    return shape[-1]
-
-
-def build_generator(g_cnum, num_entities):
-    """The generator whose arithmetic is the released code's."""
-    from keras_an.models import inpainting_generator
-
-    options = {"seed": 0}  # without one, the written weights hold another seed each time
-    return inpainting_generator(g_cnum, num_entities=num_entities, attentive_options=options, statistics="released")
-
-
-def assign(generator, values, checkpoint):
-    """Gives the generator the values of a checkpoint.
-
-    Args:
-        generator: `keras.Model` of `build_generator`.
-        values: arrays by name, of `read_generator`.
-        checkpoint: its path, for errors.
-
-    Raises:
-        ConversionError: where a variable is missing, too many, of another shape or type, or not finite.
-    """
-    variables = released_variables(generator)
-    faults = [f"{SCOPE}{name} is missing" for name in sorted(set(variables) - set(values))]
-    faults += [f"{SCOPE}{name} is none of the generator's" for name in sorted(set(values) - set(variables))]
-    for name, (_, shape) in variables.items():
-        value = values.get(name)
-        if value is not None and (value.shape, value.dtype) != (shape, np.float32):
-            faults.append(f"{SCOPE}{name} is {value.dtype} {value.shape}, not float32 {shape}")
-        elif value is not None and not np.isfinite(value).all():
-            faults.append(f"{SCOPE}{name} is not finite")
-    if faults:
-        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise ConversionError(
-            f"--checkpoint={checkpoint} must hold the variables of the released generator, finite and no others. "
-            f"Received {len(faults)} faults: {'; '.join(faults[:_SHOWN])}{more}."
-        )
-    for name, (variable, _) in variables.items():
-        value = values[name]
-        variable.assign(value[0, 0].T if name == "sn/mask_filters" else value.reshape(tuple(variable.shape)))
-
-
-def released_variables(generator):
-    """The generator's variables and the shapes that the released code gives them, by its names without the scope."""
-    variables = {}
-    for layer in generator.layers:
-        if layer.name == "attentive_attention":
-            for weight, (name, sides) in _ATTENTION.items():
-                variable = getattr(layer, weight)
-                # Entities are rows here and columns there.
-                shape = tuple(variable.shape)[:: -1 if weight == "entities" else 1]
-                variables[f"sn/{name}"] = variable, (1,) * sides + shape
-        elif layer.weights:
-            for weight in ("kernel", "bias"):
-                variable = getattr(layer, weight)
-                variables[f"{_released_name(layer.name)}/{weight}"] = variable, tuple(variable.shape)
-    return variables
-
-
-def _released_name(layer_name):
-    """`xconv7_atrous` for `dilated_conv7`."""
-    branch, number = layer_name.split("_conv")
-    name = f"{_PREFIXES[branch]}conv{number}"
-    if number in ("13", "15"):
-        return f"{name}_upsample/{name}_upsample_conv"
-    if number in ("2", "4"):
-        return f"{name}_downsample"
-    return f"{name}_atrous" if number in ("7", "8", "9", "10") and branch != "attentive" else name
-
-
-def write(path, generator, sizes):
-    """Writes SavedModel and weights into a new folder; returns the largest difference once both are reloaded."""
-    import tensorflow as tf
-
-    from tools import serving
-
-    saved_model, weights = os.path.join(path, "saved_model"), os.path.join(path, "generator.weights.h5")
-    module, signatures = serving.inpainting_module(generator)
-    tf.saved_model.save(module, saved_model, signatures=signatures)
-    generator.save_weights(weights)
-    reloaded = build_generator(**sizes)
-    reloaded.load_weights(weights)
-    return max(serving.verify_inpainting(saved_model, live) for live in (generator, reloaded))
+    difference = exports.write_export(output_dir, metadata, write_and_verify)
+    logging.info("Wrote %s from %s; it differs by %.1e at most.", output_dir, checkpoint, difference)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,15 @@
-"""Exports the generator of a run as a SavedModel, and checks what it wrote.
+"""Exports the generator of a run as a SavedModel that TensorFlow alone runs, and checks what it wrote.
 
 python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model
+python -m tools.export_saved_model --model_dir=runs/demo --best=min:frechet_distance --output_dir=best
 
-Of a class-conditional GAN, `serving_default`: `z` float32 (None, latent_dim), `label` int32 (None,) in [0, classes) to
-`images` float32 (None, height, width, channels) in [-1, 1] and `layouts` float32 (None, height', width', entities), the
-soft layout of the generator's first Attentive Normalization (absent where it has none). Deterministic, for any batch
-size. `keras_an_export.json` beside it tells the checkpoint, and what the signature does not: the number of classes.
-
-Of an inpainting run, `serving_default`: `image` and `mask` uint8 of any size to `completed` uint8; `raw` gives all
-outputs as floats. `tools/serving.py` says more, and `tools.inpaint` runs it on files.
+`tools/gan_serving.py` and `tools/inpainting_serving.py` describe the signatures. The graph holds no power iteration
+and, but for the signature `generate`, no randomness; any batch size goes in, and of inpainting any size of image. The
+SavedModel is run in a process that cannot import this package, also through `saved_model_cli run`, and compared with
+the live model before it takes its place. `keras_an_export.json` in it tells versions, experiment, step, scores, ranges
+and the names of the classes. docs/export.md shows what to do with it.
 """
 
-import os
-import sys
-
-import numpy as np
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
@@ -22,34 +17,34 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "Folder of the run to export.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder to write the SavedModel to.", required=True)
 flags.DEFINE_string("checkpoint", None, "Checkpoint to export, as DIR/ckpt-STEP; the newest of the run by default.")
+flags.DEFINE_string("best", None, "Exports the best checkpoint by a score: min:frechet_distance, max:label_accuracy.")
 flags.DEFINE_bool("use_ema", True, "Whether to export the averaged weights.")
+flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "bfloat16"], "Of the computation; weights stay float32.")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    from tools.serving import ExportError
+    from tools import program
+    from tools.exports import ExportError
     from trainers.configs import ConfigError
     from trainers.configs.networks import CheckpointError
 
-    try:
-        export(FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.use_ema)
-    except (ExportError, ConfigError, CheckpointError, OSError) as error:
-        logging.error("%s", error)
-        sys.exit(2)
+    def action():
+        export(FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.best, FLAGS.use_ema, FLAGS.dtype)
+
+    program.run(argv, action, ExportError, ConfigError, CheckpointError)
 
 
-def export(model_dir, output_dir, checkpoint=None, use_ema=True):
-    """Writes the SavedModel, reloads it and compares it with the live model before it takes its place.
+def export(model_dir, output_dir, checkpoint=None, best=None, use_ema=True, dtype="float32"):
+    """Writes the SavedModel, runs it in a fresh process and compares it before it takes its place.
 
     Args:
         model_dir: folder of the run.
         output_dir: folder of the SavedModel. An export of this tool that is there is replaced once the new one is
             verified; anything else is refused.
         checkpoint: path of a checkpoint, or None for the run's newest.
+        best: `min:SCORE` or `max:SCORE` of the run's evaluations, in place of `checkpoint`, or None.
         use_ema: whether the averaged weights are exported.
+        dtype: "float32", "float16" or "bfloat16", of the computation.
 
     Returns:
         The largest absolute difference that was seen.
@@ -60,98 +55,29 @@ def export(model_dir, output_dir, checkpoint=None, use_ema=True):
     """
     import tensorflow as tf
 
-    from tools import serving
-    from trainers import configs
-    from trainers.configs.networks import find_checkpoint, restore_generator
+    from tools import exports, generators, runs
 
-    params = configs.load_params(os.path.join(model_dir, "params.yaml"))
-    checkpoint = find_checkpoint(model_dir, checkpoint)
-    metadata = {
-        "checkpoint": os.path.basename(checkpoint),
-        "index": serving.digest_of(checkpoint),
-        "use_ema": use_ema,
-        **_described(params),
-    }
-    if serving.is_exported(output_dir, metadata):
+    tf.config.set_visible_devices([], "GPU")  # to compare on the same device, beside a run that trains on it
+    if best and checkpoint:
+        raise exports.ExportError(
+            f"--best and --checkpoint exclude each other. Received: --best={best} --checkpoint={checkpoint}"
+        )
+    checkpoint = runs.best_checkpoint(model_dir, best) if best else checkpoint
+    model, serving, metadata = generators.from_run(model_dir, checkpoint, use_ema, dtype)
+    metadata = {"tool": "tools.export_saved_model", **metadata}
+    if exports.is_exported(output_dir, metadata):
         logging.info("%s already holds %s.", output_dir, metadata["checkpoint"])
         return 0.0
-    generator = restore_generator(params, checkpoint, use_ema)
 
-    def write(path):
-        if params.application == "inpainting":
-            module, signatures = serving.inpainting_module(generator)
-            tf.saved_model.save(module, path, signatures=signatures)
-            return serving.verify_inpainting(path, generator)
-        module, signature = serving_module(generator, params.task.model.latent_dim)
-        tf.saved_model.save(module, path, signatures={"serving_default": signature})
-        return verify(path, generator, params.task.model)
+    def write_and_verify(path):
+        exports.write("saved_model", path, model, serving)
+        return exports.verify("saved_model", path, serving)
 
-    difference = serving.write_export(output_dir, metadata, write)
-    logging.info("Wrote %s from %s; reloaded, it differs by %.1e at most.", output_dir, checkpoint, difference)
-    return difference
-
-
-def _described(params):
-    """What a user of the SavedModel needs to know and its signatures do not tell."""
-    if params.application == "inpainting":
-        return {"application": params.application}
-    return {name: getattr(params.task.model, name) for name in ("num_classes", "latent_dim", "resolution")}
-
-
-def serving_module(generator, latent_dim):
-    """A `tf.Module` that holds `generator`, and the concrete function of its signature."""
-    import tensorflow as tf
-
-    from keras_an.models import attentive_layers, attentive_probe
-
-    module = tf.Module()
-    module.weights = generator.variables  # of the layers themselves, each would be traced by itself
-    probe = attentive_probe(generator)
-    has_layouts = bool(attentive_layers(generator))
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, latent_dim), tf.float32, name="z"),
-            tf.TensorSpec((None,), tf.int32, name="label"),
-        ]
+    difference = exports.write_export(output_dir, metadata, write_and_verify)
+    logging.info(
+        "Wrote %s from %s; run on its own, it differs by %.1e at most.", output_dir, metadata["checkpoint"], difference
     )
-    def serve(z, label):
-        seen = probe([z, label], training=False)
-        outputs = {"images": seen["outputs"]}
-        return {**outputs, "layouts": seen["layouts"][0]} if has_layouts else outputs
-
-    module.serve = serve
-    return module, serve.get_concrete_function()
-
-
-def verify(path, generator, model):
-    """Compares a SavedModel with the live generator on batches of 1, 3 and 8.
-
-    Args:
-        path: folder of the SavedModel.
-        generator: the live `keras.Model`.
-        model: `schema.ModelConfig`.
-
-    Returns:
-        The largest absolute difference of the images.
-
-    Raises:
-        ExportError: where it exceeds the tolerance, 1e-4, or the output is not finite.
-    """
-    import tensorflow as tf
-
-    from tools.serving import check_difference
-
-    serve = tf.saved_model.load(path).signatures["serving_default"]
-    random = np.random.default_rng(0)
-    worst = 0.0
-    for batch_size in (1, 3, 8):
-        z = tf.constant(random.normal(size=(batch_size, model.latent_dim)), tf.float32)
-        label = tf.constant(random.integers(model.num_classes, size=batch_size), tf.int32)
-        found = serve(z=z, label=label)["images"].numpy()
-        place = f"The SavedModel in {path} differs from the live model at batch {batch_size}"
-        worst = max(worst, check_difference(found, generator([z, label], training=False).numpy(), place))
-    return worst
+    return difference
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ the mask of all images; in a folder, the mask of `photo.jpg` is the file of the 
 
 import collections
 import os
-import sys
 import time
 from typing import NamedTuple, Union
 
 import numpy as np
 from absl import app, flags, logging
 
+from tools import program
 from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
@@ -78,22 +78,19 @@ class Picture(NamedTuple):
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's loader logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    try:
-        if FLAGS.batch_size < 1:
-            raise InpaintError(f"--batch_size must be a positive integer. Received: --batch_size={FLAGS.batch_size}")
-        jobs = find_jobs(FLAGS.image, FLAGS.mask)
-        check_outputs(jobs)
-        fill = load(FLAGS.saved_model, FLAGS.layouts)
-        batches = checked_batches(jobs, FLAGS.batch_size)
-        os.makedirs(FLAGS.output_dir, exist_ok=True)
-        write_all(fill, batches)
-    except (InpaintError, OSError) as error:
-        logging.error("%s", " ".join(str(error).split()))
-        sys.exit(2)
+    program.run(argv, inpaint, InpaintError)
+
+
+def inpaint():
+    """Fills what the flags name."""
+    if FLAGS.batch_size < 1:
+        raise InpaintError(f"--batch_size must be a positive integer. Received: --batch_size={FLAGS.batch_size}")
+    jobs = find_jobs(FLAGS.image, FLAGS.mask)
+    check_outputs(jobs)
+    fill = load(FLAGS.saved_model, FLAGS.layouts)
+    batches = checked_batches(jobs, FLAGS.batch_size)
+    os.makedirs(FLAGS.output_dir, exist_ok=True)
+    write_all(fill, batches)
 
 
 def find_jobs(image, mask):

@@ -15,11 +15,11 @@ those of the label's first two images.
 import json
 import math
 import os
-import sys
 
 import numpy as np
 from absl import app, flags, logging
 
+from tools import program
 from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
@@ -51,26 +51,23 @@ class SampleError(ValueError):
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's loader logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    try:
-        check_numbers()
-        labels = parsed_labels(FLAGS.labels, num_classes_of(FLAGS.saved_model))
-        check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
-        serve, latent_dim = load(FLAGS.saved_model, FLAGS.layouts)
-        os.makedirs(FLAGS.output_dir, exist_ok=True)
+    program.run(argv, sample, SampleError)
 
-        def latents_of(indices):
-            return draw_latents(indices, latent_dim, FLAGS.seed, FLAGS.truncation)
 
-        write_samples(serve, latents_of, labels)
-        if FLAGS.interpolate:
-            write_interpolation(serve, latents_of, labels)
-    except (SampleError, OSError) as error:
-        logging.error("%s", " ".join(str(error).split()))
-        sys.exit(2)
+def sample():
+    """Draws and writes what the flags ask for."""
+    check_numbers()
+    labels = parsed_labels(FLAGS.labels, num_classes_of(FLAGS.saved_model))
+    check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
+    serve, latent_dim = load(FLAGS.saved_model, FLAGS.layouts)
+    os.makedirs(FLAGS.output_dir, exist_ok=True)
+
+    def latents_of(indices):
+        return draw_latents(indices, latent_dim, FLAGS.seed, FLAGS.truncation)
+
+    write_samples(serve, latents_of, labels)
+    if FLAGS.interpolate:
+        write_interpolation(serve, latents_of, labels)
 
 
 def check_numbers():
@@ -152,7 +149,8 @@ def load(path, needs_layouts):
 
     tf.config.set_visible_devices([], "GPU")
     try:
-        signature = tf.saved_model.load(path).signatures["serving_default"]
+        signatures = tf.saved_model.load(path).signatures
+        signature = signatures["layouts" if needs_layouts and "layouts" in signatures else "serving_default"]
         latent_dim = int(signature.structured_input_signature[1]["z"].shape[1])
         outputs = signature.structured_outputs
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:

@@ -34,9 +34,10 @@ class TrainingLoop:
         params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
         profile_steps: the first and the last of the steps that TensorBoard's profile shows, or None.
+        class_names: of the training data, for the run's folder, or None.
     """
 
-    def __init__(self, trainer, make_evaluator, make_dataset, params, model_dir, profile_steps=None):
+    def __init__(self, trainer, make_evaluator, make_dataset, params, model_dir, profile_steps=None, class_names=None):
         self._trainer = trainer
         self.workers = Workers(trainer.strategy)
         self._evaluator = make_evaluator() if self.workers.is_chief else None
@@ -44,6 +45,7 @@ class TrainingLoop:
         self._params = params
         self._model_dir = model_dir
         self._profile_steps = profile_steps
+        self.class_names = class_names
         self._scores = None
         self._saved_step = self._last_checkpoint = None
         self._seconds_per_step = 0.0

@@ -58,7 +58,7 @@ def main(argv, application, build):
         training_loop = build(params, FLAGS.model_dir, profile_steps)
         if FLAGS.mode != "eval" and training_loop.workers.is_chief:
             # Networks, devices and data are as they must be; from here on the folder is this run's.
-            run_directory.prepare(FLAGS.model_dir, params)
+            run_directory.prepare(FLAGS.model_dir, params, training_loop.class_names)
     except ValueError as error:
         logging.debug("The configuration was refused here:", exc_info=True)
         logging.error("%s", error)

@@ -1,11 +1,13 @@
 """The folder of a run: made once, and never taken over by a run of something else."""
 
 import dataclasses
+import json
 import os
 
 from trainers import configs
 
 PARAMS_FILE = "params.yaml"
+CLASS_NAMES_FILE = "class_names.json"
 
 
 class RunDirectoryError(ValueError):
@@ -40,8 +42,8 @@ def check(model_dir, params, must_exist=False):
         )
 
 
-def prepare(model_dir, params):
-    """Makes the folder of a run, after `check`, and writes `params.yaml`.
+def prepare(model_dir, params, class_names=None):
+    """Makes the folder of a run, after `check`, and writes `params.yaml`, and `class_names.json` where there are names.
 
     Raises:
         RunDirectoryError: where it cannot be written.
@@ -49,11 +51,17 @@ def prepare(model_dir, params):
     path = os.path.join(model_dir, PARAMS_FILE)
     try:
         os.makedirs(model_dir, exist_ok=True)
-        with open(path + ".partial", "w", encoding="utf-8") as file:
-            file.write(configs.dump(params))
-        os.replace(path + ".partial", path)
+        _write(path, configs.dump(params))
+        if class_names:
+            _write(os.path.join(model_dir, CLASS_NAMES_FILE), json.dumps(list(class_names)))
     except OSError as error:
         raise RunDirectoryError(f"--model_dir={model_dir} cannot be written: {error}") from error
+
+
+def _write(path, text):
+    with open(path + ".partial", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(path + ".partial", path)
 
 
 def _check_same_run(path, params):

@@ -25,7 +25,7 @@ def build(params, model_dir, profile_steps=None):
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
     data, model = params.task.train_data, params.task.model
-    input_pipelines.check(
+    source = input_pipelines.check(
         strategy, data, model.resolution, num_classes=model.num_classes, validation_data=params.task.validation_data
     )
     trainer = gan_trainer.GanTrainer(params, strategy)
@@ -44,7 +44,9 @@ def build(params, model_dir, profile_steps=None):
             num_classes=model.num_classes,
         )
 
-    return loop.TrainingLoop(trainer, make_evaluator, make_dataset, params, model_dir, profile_steps)
+    return loop.TrainingLoop(
+        trainer, make_evaluator, make_dataset, params, model_dir, profile_steps, source.class_names
+    )
 
 
 if __name__ == "__main__":

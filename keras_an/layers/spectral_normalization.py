@@ -75,15 +75,26 @@ class SpectralNormalization(keras.layers.Wrapper):
         with contextlib.ExitStack() as stack:
             for name in self._kernel_names:
                 kernel = self._normalized_kernel(name, training)
+                kernel = ops.cast(kernel, dtype_when_read(getattr(self.layer, name), self.layer.compute_dtype))
                 stack.enter_context(_substituted(self.layer, name, kernel))
             return self.layer(inputs, **kwargs)
+
+    def fold_into(self, layer):
+        """Gives an unwrapped layer the weights that this one computes with at inference.
+
+        Args:
+            layer: built layer of the wrapped layer's class and configuration. Its kernels become `W / sigma(W)`.
+        """
+        kernels = {id(getattr(self.layer, name)): self._normalized_kernel(name, False) for name in self._kernel_names}
+        for target, weight in zip(layer.weights, self.layer.weights):
+            target.assign(kernels.get(id(weight), ops.convert_to_tensor(weight)))
 
     def _accepts_training(self):
         return "training" in self.layer.call.__code__.co_varnames if hasattr(self.layer.call, "__code__") else False
 
     def _normalized_kernel(self, name, training):
-        weight = getattr(self.layer, name)
-        kernel = ops.convert_to_tensor(weight)
+        """`W / sigma(W)` in float32."""
+        kernel = ops.convert_to_tensor(getattr(self.layer, name))
         matrix = ops.reshape(ops.cast(kernel, "float32"), (-1, kernel.shape[-1]))  # (rows, columns)
         state = getattr(self, f"{name}_u")
         constant = ops.stop_gradient(matrix)
@@ -94,7 +105,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         if training:
             state.assign(u)
         sigma = ops.sum(ops.matmul(v, matrix) * u)
-        return ops.cast(ops.reshape(matrix / sigma, kernel.shape), dtype_when_read(weight, self.layer.compute_dtype))
+        return ops.reshape(matrix / sigma, kernel.shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power_iterations": self.power_iterations}

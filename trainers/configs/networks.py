@@ -37,6 +37,11 @@ def build_inpainting_generator(params):
     return models.inpainting_generator(image_channels=model.image_channels, attentive_options=options, **arguments)
 
 
+def build_generator(params):
+    """The generator that `params` of either application describes."""
+    return build_inpainting_generator(params) if params.application == "inpainting" else build_networks(params)[0]
+
+
 def build_critics(params):
     """The critics that `params`, a `schema.InpaintingConfig`, describes, in float32 under any precision policy.
 
@@ -97,7 +102,7 @@ def restore_generator(params, checkpoint, use_ema=True):
     Raises:
         CheckpointError: where the checkpoint's weights are not those of the configuration.
     """
-    generator = build_inpainting_generator(params) if params.application == "inpainting" else build_networks(params)[0]
+    generator = build_generator(params)
     name = "ema_generator" if use_ema else "generator"
     item = tf.train.Checkpoint(**{name: generator})
     try:

@@ -44,6 +44,7 @@ def resolve(experiment, config_files=(), params_override=""):
             f"Received: {experiment!r}"
         )
     params = OmegaConf.structured(EXPERIMENTS[experiment]())
+    params.experiment = experiment
     for path in config_files:
         params = _merge(params, lambda path=path: _read_yaml(path), f"config file {path}")
     # Commas inside brackets belong to a list.

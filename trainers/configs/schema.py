@@ -310,6 +310,7 @@ class ExperimentConfig:
     """The whole configuration of a run of the class-conditional GAN; `params.yaml` holds it."""
 
     application: str = "gan"
+    experiment: str = ""  # its name, for whoever reads params.yaml
     task: TaskConfig = _field(TaskConfig)
     trainer: TrainerConfig = _field(TrainerConfig)
     runtime: RuntimeConfig = _field(RuntimeConfig)
@@ -320,6 +321,7 @@ class InpaintingConfig:
     """The whole configuration of an inpainting run; `params.yaml` holds it."""
 
     application: str = "inpainting"
+    experiment: str = ""
     task: InpaintingTaskConfig = _field(InpaintingTaskConfig)
     trainer: TrainerConfig = _field(TrainerConfig)
     runtime: RuntimeConfig = _field(RuntimeConfig)

@@ -1,0 +1,28 @@
+"""What the mains of the tools share: everything is a flag, and what cannot be done is one line and exit code 2."""
+
+import os
+import sys
+
+from absl import app, logging
+
+# They log through absl too; a tool's log is the tool's.
+_OTHERS = ("tensorflow", "tensorboard", "tf2onnx")
+
+
+def run(argv, action, *errors):
+    """Runs a tool.
+
+    Args:
+        argv: of the main.
+        action: function without arguments.
+        *errors: classes of what it raises, beside OSError, where it cannot be done; anything else is a bug.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    folders = [f"{os.sep}{name}{os.sep}" for name in _OTHERS]
+    logging.get_absl_handler().addFilter(lambda record: not any(folder in record.pathname for folder in folders))
+    try:
+        action()
+    except (*errors, OSError) as error:
+        logging.error("%s", " ".join(str(error).split()))
+        sys.exit(2)
