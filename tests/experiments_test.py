@@ -61,7 +61,7 @@ def test_variants_differ_in_the_attention_alone():
     words = [params.task.model.attention for params in variants]
     assert words == ["attentive_normalization", "self_attention", "none"]
     for params in variants:
-        params.task.model.attention = "same"
+        params.task.model.attention = params.experiment = "same"
     assert dataclasses.asdict(variants[0]) == dataclasses.asdict(variants[1]) == dataclasses.asdict(variants[2])
 
 

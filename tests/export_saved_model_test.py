@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_test_case import call_main, contents, exported_run, run_in_this_process, trained_run
+from gan_test_case import call_main, contents, exported_run, imported_main, run_in_this_process, trained_run
 from inpainting_test_case import small_params
+from keras_an.backend import keras
 from tools import exports, generators, runs
 from tools.gan_serving import GanServing
 from trainers import configs
@@ -372,3 +373,40 @@ def test_checkpoint_of_another_experiment_is_refused(model_dir, tmp_path, caplog
     assert exit_code_of(model_dir, tmp_path / "out", checkpoint=other / "ckpt-8") == 2
     assert "is one of another experiment" in caplog.text and "entity_stddev" in caplog.text
     assert not (tmp_path / "out").exists()
+
+
+DOCUMENT = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+def test_request_in_the_document_is_one_of_the_signature(exported):
+    (text,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    request = json.loads(text)
+    signature = signature_of(exported, request["signature_name"])
+    specs = signature.structured_input_signature[1]
+    assert all(set(row) == set(specs) for row in request["instances"])
+    columns = {name: [row[name] for row in request["instances"]] for name in specs}
+    inputs = {name: tf.constant(values, specs[name].dtype) for name, values in columns.items()}
+    assert signature(**inputs)["images"].shape == (2, 8, 8, 1)
+
+
+def test_flags_and_signatures_in_the_document_are_there(exported):
+    commands = re.findall(r"python -m (tools\.\w+) (.*)", DOCUMENT)
+    assert len(commands) >= 3
+    for main, arguments in commands:
+        with imported_main(main) as module:
+            for name in re.findall(r"--(\w+)=", arguments):
+                assert name in module.FLAGS.flags_by_module_dict()[main] or name in module.FLAGS, (main, name)
+    signatures = load_once(str(exported)).signatures
+    assert set(re.findall(r"signature_def\['(\w+)'\]", DOCUMENT)) == set(signatures)
+
+
+def test_layer_of_a_keras_model(exported):
+    if not hasattr(keras.layers, "TFSMLayer"):
+        pytest.skip("Keras 2 has no TFSMLayer")
+    layer = keras.layers.TFSMLayer(str(exported), call_endpoint="layouts")
+    z, label = keras.Input((8,)), keras.Input((), dtype="int32")
+    model = keras.Model([z, label], layer(z, label=label))
+    inputs = [tf.ones((2, 8)), tf.constant([1, 2])]
+    outputs, expected = model(inputs), signature_of(exported, "layouts")(z=inputs[0], label=inputs[1])
+    for name in ("images", "layouts"):
+        np.testing.assert_allclose(outputs[name], expected[name], atol=1e-6)

@@ -25,7 +25,7 @@ def message_of(override="", files=(), experiment=EXPERIMENT):
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_every_experiment_resolves_to_itself(name):
-    assert configs.resolve(name) == EXPERIMENTS[name]()
+    assert configs.resolve(name) == dataclasses.replace(EXPERIMENTS[name](), experiment=name)
 
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
@@ -99,6 +99,7 @@ def test_dump_and_load_params_give_the_same_configuration(tmp_path):
 def test_dump_keeps_the_order_of_the_dataclasses():
     assert list(yaml.safe_load(configs.dump(configs.resolve(EXPERIMENT)))) == [
         "application",
+        "experiment",
         "task",
         "trainer",
         "runtime",

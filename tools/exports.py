@@ -80,7 +80,8 @@ def _save(path, functions):
 
     signatures = {name: function.get_concrete_function() for name, function in functions.items()}
     module = tf.Module()
-    module.functions = functions
+    for name, function in functions.items():
+        setattr(module, name, function)  # for TFSMLayer, which cannot call a signature of several inputs
     # TensorFlow's, not Keras's own around them: with those a session, as TensorFlow Serving has, finds no values.
     variables = (variable for function in signatures.values() for variable in function.variables)
     module.weights = list({id(variable): variable for variable in variables}.values())

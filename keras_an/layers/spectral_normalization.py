@@ -79,7 +79,7 @@ class SpectralNormalization(keras.layers.Wrapper):
                 stack.enter_context(_substituted(self.layer, name, kernel))
             return self.layer(inputs, **kwargs)
 
-    def fold_into(self, layer):
+    def fold_into(self, layer: keras.layers.Layer) -> None:
         """Gives an unwrapped layer the weights that this one computes with at inference.
 
         Args:

@@ -4,7 +4,7 @@ from keras_an.backend import keras
 from keras_an.layers import SpectralNormalization
 
 
-def fold_spectral_normalization(model):
+def fold_spectral_normalization(model: keras.Model) -> keras.Model:
     """A copy of a model whose spectrally normalised kernels are divided by their norm once, not in each call.
 
     What it computes at inference is what `model` does: SN-GAN, Eq. 8 with the vectors u where training left them. It
