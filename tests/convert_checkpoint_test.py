@@ -399,10 +399,12 @@ def saved_network(path, inputs):
     [
         ("format", "--format must be of saved_model, keras, weights, litert, onnx. Received: 'tflite'"),
         ("signature", "--signature must be one of serving_default, raw. Received: 'generate'"),
-        ("missing package", "--format=onnx needs the package tf2onnx: pip install 'keras-an[export]'"),
+        ("missing package", "--format=onnx needs the package tf2onnx: pip install '.[export]'"),
         ("no such file", "is no file. Name a run"),
         ("cut off", "cannot be read as a .keras file"),
         ("other network", "holds no generator of keras_an. Its inputs are ['a', 'b']"),
+        ("other generator", "must have a ConditionalBatchNormalization"),
+        ("other filler", "must have an output `completed`"),
         ("weights alone", "does not tell its network. Put the run's params.yaml beside it, or"),
         ("saved_model", "is a SavedModel, which holds no network to convert"),
     ],
@@ -425,6 +427,9 @@ def test_what_cannot_be_converted_is_refused(converted, tmp_path, caplog, monkey
     elif kind == "other network":
         source = tmp_path / "other.keras"
         saved_network(str(source), ["a", "b"])
+    elif kind.startswith("other "):
+        source = tmp_path / "other.keras"
+        saved_network(str(source), ["z", "label"] if kind == "other generator" else ["image", "mask"])
     elif kind == "weights alone":
         source = shutil.copy(converted / "generator.weights.h5", tmp_path / "alone.weights.h5")
     else:

@@ -46,7 +46,7 @@ def check_formats(formats, signature, serving):
             raise ExportError(f"--format must be of {', '.join(FORMATS)}. Received: {name!r}")
         package = FORMATS[name][1]
         if package and importlib.util.find_spec(package) is None:
-            raise ExportError(f"--format={name} needs the package {package}: pip install 'keras-an[export]'.")
+            raise ExportError(f"--format={name} needs the package {package}: pip install '.[export]'.")
     choices = [name for name in serving.functions() if name not in serving.random_signatures]
     if signature not in choices:
         raise ExportError(f"--signature must be one of {', '.join(choices)}. Received: {signature!r}")

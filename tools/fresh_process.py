@@ -113,18 +113,23 @@ def _onnx(path):
 
 
 def _keras(path):
-    return _called(_generators().read_keras(path))
+    return _called(_keras_of_package().saving.load_model(path, compile=False))
 
 
 def _weights(path):
-    return _called(_generators().read_weights(path))
+    keras = _keras_of_package()
+    with open(path.removesuffix(".weights.h5") + ".json", encoding="utf-8") as file:
+        model = keras.models.model_from_json(file.read())
+    model.load_weights(path)
+    return _called(model)
 
 
-def _generators():
+def _keras_of_package():
+    """The Keras that the package runs on, with the package's layers registered."""
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    from tools import generators
+    from keras_an import backend
 
-    return generators
+    return backend.keras
 
 
 def _called(model):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_an import models
 from keras_an.layers import ConditionalBatchNormalization
-from tools.exports import TOLERANCES
+from tools.exports import TOLERANCES, ExportError
 
 
 class GanServing:
@@ -22,14 +22,21 @@ class GanServing:
     Args:
         generator: `keras.Model` of `keras_an.models.residual_generator`.
         dtype: of the computation, which sets the tolerance.
+
+    Raises:
+        ExportError: where it is another network.
     """
 
     application = "gan"
     random_signatures = ("generate",)
 
     def __init__(self, generator, dtype="float32"):
-        (norm, *_) = (layer for layer in generator.layers if isinstance(layer, ConditionalBatchNormalization))
-        self.num_classes = norm.num_classes
+        norms = [layer for layer in generator.layers if isinstance(layer, ConditionalBatchNormalization)]
+        if not norms:
+            raise ExportError(
+                "A generator of classes must have a ConditionalBatchNormalization. Received: one without."
+            )
+        self.num_classes = norms[0].num_classes
         self.latent_dim = generator.inputs[0].shape[-1]
         self.resolution = generator.outputs[0].shape[1]
         self._live = generator

@@ -21,12 +21,17 @@ class InpaintingServing:
     Args:
         generator: `keras.Model` of `keras_an.models.inpainting_generator`.
         dtype: of the computation, which sets the tolerance.
+
+    Raises:
+        ExportError: where it is another network.
     """
 
     application = "inpainting"
     random_signatures = ()
 
     def __init__(self, generator, dtype="float32"):
+        if not isinstance(generator.output, dict) or "completed" not in generator.output:
+            raise ExportError("An inpainting generator must have an output `completed`. Received: one without.")
         self._live = generator
         self._channels = generator.inputs[0].shape[-1]
         self._tolerance = TOLERANCES[dtype]
