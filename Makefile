@@ -68,7 +68,7 @@ test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, wi
 
 bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass the small tests (BAZEL_TESTS=//... passes all)
 	@if $(BUILDIFIER) --version >/dev/null 2>&1; then \
-		$(BUILDIFIER) -mode=check -lint=warn -v -r BUILD MODULE.bazel WORKSPACE keras_an tests third_party tools trainers; \
+		$(BUILDIFIER) -mode=check -lint=warn -v -r BUILD MODULE.bazel WORKSPACE examples keras_an tests third_party tools trainers; \
 	else echo "The form of the BUILD files is not checked: npx cannot run buildifier"; fi
 	@$(BAZEL) build //...
 	@$(BAZEL) test $(BAZEL_TESTS)

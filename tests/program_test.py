@@ -12,6 +12,7 @@ class StoppedLoop:
     """A loop that stops for a reason."""
 
     step = 7
+    class_names = None
 
     def __init__(self, reason, is_chief=True):
         self._reason = reason
