@@ -10,7 +10,7 @@ from gan_test_case import call_main, imported_main, trained_run
 @pytest.mark.slow
 def test_table_of_a_run(tmp_path_factory, capsys):
     model_dir, _ = trained_run(tmp_path_factory)
-    flags = {"batch_sizes": "2", "timed_calls": 2, "formats": "saved_model"}
+    flags = {"batch_sizes": "2", "num_calls": 2, "formats": "saved_model"}
     call_main("tools.benchmark_inference", model_dir=model_dir, **flags)
     header, _, row = capsys.readouterr().out.strip().splitlines()
     assert header == "| batch | Keras | Keras, one graph | SavedModel |"

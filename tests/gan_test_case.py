@@ -62,9 +62,8 @@ def small_params(**overrides):
 def imported_main(name):
     """A context with the module of a main. Mains share names of flags, so a main's flags are gone again after it."""
     sys.modules.pop(name, None)
-    module = importlib.import_module(name)
     try:
-        yield module
+        yield importlib.import_module(name)
     finally:
         for flag in flags.FLAGS.get_flags_for_module(name):
             delattr(flags.FLAGS, flag.name)

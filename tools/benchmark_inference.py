@@ -1,7 +1,7 @@
 """Images a second and peak memory of a run's generator: called through Keras, and of every export of it.
 
 python -m tools.benchmark_inference --model_dir=runs/demo
-python -m tools.benchmark_inference --model_dir=runs/inpainting --batch_sizes=1,8 --timed_calls=30
+python -m tools.benchmark_inference --model_dir=runs/inpainting --batch_sizes=1,8 --num_calls=30
 
 Prints a Markdown table. `Keras` is the training checkpoint, called as a model, op by op; `Keras, one graph` the same
 call as a `tf.function`. SavedModel, LiteRT and ONNX are what tools.convert_checkpoint writes, on their own runtimes
@@ -22,7 +22,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Images in a call.")
-flags.DEFINE_integer("timed_calls", 20, "Calls of each, of whose seconds the median counts.", lower_bound=1)
+flags.DEFINE_integer("num_calls", 20, "Calls of each, of whose seconds the median counts.", lower_bound=1)
 flags.DEFINE_list("formats", ["saved_model", "litert", "onnx"], "Exports to measure.")
 
 _NAMES = {"saved_model": "SavedModel", "litert": "LiteRT", "onnx": "ONNX Runtime"}
@@ -80,7 +80,7 @@ def benchmark():
             for call in calls.values():
                 call()
             rates[size] = {
-                name: size / seconds for name, seconds in interleaved_medians(calls, FLAGS.timed_calls).items()
+                name: size / seconds for name, seconds in interleaved_medians(calls, FLAGS.num_calls).items()
             }
         memory = {size: _memory(folder, paths, by_kind) for size, by_kind in feeds.items()}
     print(table(rates, memory))
