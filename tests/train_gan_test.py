@@ -37,6 +37,7 @@ def test_run_leaves_checkpoints_pictures_and_its_configuration(run):
     assert names == {
         *(f"ckpt-{step}.{part}" for step in (4, 8) for part in ("index", "data-00000-of-00001")),
         "checkpoint",
+        "class_names.json",
         "classifier.weights.h5",
         "layouts.png",
         "params.yaml",
