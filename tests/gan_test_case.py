@@ -118,7 +118,7 @@ def run_in_this_process(form, path, probes):
     from tools import fresh_process
 
     if form != "saved_model":
-        run = {"keras": fresh_process._keras, "weights": fresh_process._weights}[form](path)
+        run = fresh_process.RUNTIMES[form](path)
         return [run(signature, feed) for signature, feed in probes]
     signatures = tf.saved_model.load(path).signatures
     found = [

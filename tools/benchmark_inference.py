@@ -9,7 +9,7 @@ with their own defaults for threads, all in turn in one process. Memory is the p
 and runs it, less that of the process once it has loaded its runtime.
 """
 
-import json
+import functools
 import os
 import subprocess
 import sys
@@ -17,6 +17,8 @@ import tempfile
 
 import numpy as np
 from absl import app, flags, logging
+
+from tools.timing import interleaved_medians, own_peak_gib
 
 FLAGS = flags.FLAGS
 
@@ -28,10 +30,10 @@ flags.DEFINE_list("formats", ["saved_model", "litert", "onnx"], "Exports to meas
 _NAMES = {"saved_model": "SavedModel", "litert": "LiteRT", "onnx": "ONNX Runtime"}
 # Peak memory in MiB of the calls alone.
 _MEMORY_PROGRAM = """
-import json, sys
+import sys
 sys.path.insert(0, sys.argv[3])
 from tools.benchmark_inference import measure_memory
-print(json.dumps(measure_memory(sys.argv[1], sys.argv[2], sys.argv[4], json.loads(sys.argv[5]))))
+print(measure_memory(*sys.argv[1:3], sys.argv[4]))
 """
 
 
@@ -53,7 +55,6 @@ def benchmark():
     import tensorflow as tf
 
     from tools import exports, generators
-    from tools.timing import interleaved_medians
 
     sizes = [int(size) if size.isdigit() else 0 for size in FLAGS.batch_sizes]
     if min(sizes, default=0) < 1:
@@ -74,7 +75,7 @@ def benchmark():
         runs.update({_NAMES[form]: runtime(form, path) for form, path in paths.items()})
         for size, by_kind in feeds.items():
             calls = {
-                name: _call(run, by_kind["keras" if name.startswith("Keras") else "served"])
+                name: functools.partial(run, by_kind["keras" if name.startswith("Keras") else "served"])
                 for name, run in runs.items()
             }
             for call in calls.values():
@@ -110,23 +111,19 @@ def _live(model):
     return run
 
 
-def _call(run, feed):
-    return lambda: run(feed)
-
-
 def runtime(form, path):
     """A function from arrays by name to the outputs of `serving_default`."""
     if form == "saved_model":
         import tensorflow as tf
 
         loaded = tf.saved_model.load(path)
-        # The signature does not keep what it was loaded with.
-        return lambda feed, loaded=loaded: loaded.signatures["serving_default"](
+        # By way of `loaded`, which a signature does not keep alive.
+        return lambda feed: loaded.signatures["serving_default"](
             **{name: tf.constant(value) for name, value in feed.items()}
         )
     from tools import fresh_process
 
-    run = {"litert": fresh_process._litert, "onnx": fresh_process._onnx}[form](path)
+    run = fresh_process.RUNTIMES[form](path)
     return lambda feed: run("serving_default", feed)
 
 
@@ -138,7 +135,7 @@ def _memory(folder, paths, by_kind):
     for name, (form, path) in sources.items():
         feed = os.path.join(folder, "feed.npz")
         np.savez(feed, **by_kind["keras" if form == "keras" else "served"])
-        command = [sys.executable, "-c", _MEMORY_PROGRAM, form, path, clone, feed, json.dumps(3)]
+        command = [sys.executable, "-c", _MEMORY_PROGRAM, form, path, clone, feed]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
@@ -147,7 +144,7 @@ def _memory(folder, paths, by_kind):
     return result
 
 
-def measure_memory(form, path, feed_path, calls):
+def measure_memory(form, path, feed_path):
     """MiB by which loading and running raise the peak of this process, whose runtime is imported first."""
     if form in ("keras", "saved_model"):
         import tensorflow as tf
@@ -161,21 +158,11 @@ def measure_memory(form, path, feed_path, calls):
         feed = {name: file[name] for name in file.files}
     if form == "keras":
         from tools import generators
-
-        before = _peak()
-        run = _live(generators.from_run(path).model)
-    else:
-        before = _peak()
-        run = runtime(form, path)
-    for _ in range(calls):
+    before = own_peak_gib()
+    run = _live(generators.from_run(path).model) if form == "keras" else runtime(form, path)
+    for _ in range(3):
         run(feed)
-    return _peak() - before
-
-
-def _peak():
-    with open("/proc/self/status", encoding="utf-8") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return int(fields["VmHWM"].split()[0]) / 2**10  # from KiB
+    return (own_peak_gib() - before) * 2**10
 
 
 if __name__ == "__main__":

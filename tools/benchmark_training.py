@@ -19,7 +19,7 @@ import time
 import numpy as np
 from absl import app, flags, logging
 
-from tools.timing import interleaved_medians
+from tools.timing import interleaved_medians, own_peak_gib
 
 FLAGS = flags.FLAGS
 
@@ -191,13 +191,6 @@ def write_photographs(folder, num_images):
             top, left = (random.integers(size - crop + 1) for size, crop in zip(photograph.shape, (375, 500)))
             encoded = tf.io.encode_jpeg(photograph[top : top + 375, left : left + 500])
             tf.io.write_file(os.path.join(folder, str(label), f"{number:04d}.jpg"), encoded)
-
-
-def own_peak_gib():
-    """Peak memory of this process, by Linux; what `getrusage` tells includes the parent's at the start."""
-    with open("/proc/self/status", encoding="utf-8") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return int(fields["VmHWM"].split()[0]) / 2**20  # from KiB
 
 
 def peak_gib(size, attention):

@@ -22,8 +22,7 @@ def main(form, path, folder):
     hidden = [] if form in ("keras", "weights") else ["keras_an", "trainers", "tools"]
     hidden += ["tensorflow", "keras"] if form in ("litert", "onnx") else []
     sys.modules.update(dict.fromkeys(hidden))  # to import one of these is an error now
-    run = {"saved_model": _saved_model, "litert": _litert, "onnx": _onnx, "keras": _keras, "weights": _weights}[form]
-    run = run(path)
+    run = RUNTIMES[form](path)
     with open(os.path.join(folder, _SIGNATURES), encoding="utf-8") as file:
         signatures = json.load(file)
     results = [run(signature, feed) for signature, feed in zip(signatures, _read(folder, _INPUTS, len(signatures)))]
@@ -139,6 +138,10 @@ def _called(model):
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     return run
+
+
+# By format: a function from the path of an export to one from a signature and arrays by name to its outputs.
+RUNTIMES = {"saved_model": _saved_model, "litert": _litert, "onnx": _onnx, "keras": _keras, "weights": _weights}
 
 
 if __name__ == "__main__":

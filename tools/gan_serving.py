@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_an import models
 from keras_an.layers import ConditionalBatchNormalization
 from tools.exports import TOLERANCES, ExportError
+from tools.latents import draw_latent
 
 
 class GanServing:
@@ -138,10 +139,7 @@ def draw_latents(seed, truncation, latent_dim):
 
 
 def _latent(seed, truncation, latent_dim):
-    key, shape = tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)]), (latent_dim,)
-    normal = tf.random.stateless_normal(shape, key, alg="philox")
-    truncated = truncation * tf.random.stateless_truncated_normal(shape, key, alg="philox")
-    return tf.where(truncation == 1.0, normal, truncated)
+    return draw_latent(tf.stack([tf.cast(seed, tf.int64), tf.constant(0, tf.int64)]), truncation, latent_dim)
 
 
 def _named(seen):

@@ -83,12 +83,13 @@ def from_run(model_dir, checkpoint=None, use_ema=True, dtype="float32"):
         model = networks.restore_generator(params, checkpoint, use_ema)
     finally:
         keras.mixed_precision.set_global_policy(policy)
-    step = re.search(r"-(\d+)$", checkpoint)
+    match = re.search(r"-(\d+)$", checkpoint)
+    step = int(match[1]) if match else None
     metadata = {
         "experiment": params.experiment,
         "checkpoint": os.path.basename(checkpoint),
-        "step": int(step[1]) if step else None,
-        "metrics": runs.scores_of(model_dir).get(int(step[1]), {}) if step else {},
+        "step": step,
+        "metrics": runs.scores_of(model_dir).get(step, {}),
         "use_ema": use_ema,
         "dtype": dtype,
         "class_names": runs.class_names(model_dir),

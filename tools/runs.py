@@ -7,6 +7,12 @@ import re
 from tools.exports import ExportError
 
 
+def steps_of(model_dir):
+    """The steps of the checkpoints in a folder, in order."""
+    names = os.listdir(model_dir) if os.path.isdir(model_dir) else ()
+    return sorted(int(match[1]) for match in (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names) if match)
+
+
 def scores_of(model_dir):
     """The scores of a run's evaluations: floats by name, by step, from the events that TensorBoard shows."""
     from tensorboard.backend.event_processing import event_accumulator, tag_types
@@ -38,14 +44,13 @@ def best_checkpoint(model_dir, best):
     direction, _, name = best.partition(":")
     if direction not in ("min", "max") or not name:
         raise ExportError(f"--best must be min:NAME or max:NAME, the name of a score. Received: --best={best}")
-    found = os.listdir(model_dir) if os.path.isdir(model_dir) else ()
-    steps = {int(match[1]) for match in (re.fullmatch(r"ckpt-(\d+)\.index", file) for file in found) if match}
+    steps = steps_of(model_dir)
     scores = {step: values for step, values in scores_of(model_dir).items() if step in steps}
     if not any(name in values for values in scores.values()):
         names = sorted({name for values in scores.values() for name in values})
         raise ExportError(
             f"--best={best}: no checkpoint in --model_dir={model_dir} has such a score. Steps with checkpoints: "
-            f"{sorted(steps)}; their scores: {', '.join(names) or 'none'}."
+            f"{steps}; their scores: {', '.join(names) or 'none'}."
         )
     ranked = {step: values[name] for step, values in scores.items() if name in values}
     step = {"min": min, "max": max}[direction](ranked, key=ranked.get)

@@ -20,6 +20,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
+from tools.exports import METADATA_FILE
 from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
@@ -42,7 +43,6 @@ flags.DEFINE_integer("steps", 8, "Images in a row of interpolation.png, both end
 flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
 flags.DEFINE_bool("overwrite", False, "Whether to write to a folder that is not empty; files of other names stay.")
 
-METADATA_FILE = "keras_an_export.json"
 MAX_TILES = 1024
 
 
@@ -169,15 +169,10 @@ def load(path, needs_layouts):
 
 def draw_latents(indices, latent_dim, seed, truncation):
     """Latents by their number: float32 (indices, latent_dim), each a function of its index and the flags alone."""
-    import tensorflow as tf
+    from tools.latents import draw_latent
 
-    def draw(index):
-        key = tf.constant([seed, index], tf.int64)
-        if truncation == 1.0:
-            return tf.random.stateless_normal((latent_dim,), key, alg="philox")
-        return truncation * tf.random.stateless_truncated_normal((latent_dim,), key, alg="philox")
-
-    return np.stack([draw(index) for index in indices])
+    keys = np.array([(seed, index) for index in indices], np.int64)
+    return np.stack([draw_latent(key, truncation, latent_dim) for key in keys])
 
 
 def interpolated(first, last, steps):

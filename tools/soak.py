@@ -10,13 +10,14 @@ checkpoints must not grow in number. Linux tells all of it.
 """
 
 import os
-import re
 import subprocess
 import sys
 import time
 
 import numpy as np
 from absl import app, flags, logging
+
+from tools.runs import steps_of
 
 FLAGS = flags.FLAGS
 
@@ -106,12 +107,6 @@ def holdings(pid):
         return {"memory": memory, "threads": int(fields["Threads"]), "descriptors": len(os.listdir(f"/proc/{pid}/fd"))}
     except (OSError, KeyError):
         return None
-
-
-def steps_of(model_dir):
-    """The steps of the checkpoints in a folder, in order."""
-    names = os.listdir(model_dir) if os.path.isdir(model_dir) else ()
-    return sorted(int(match[1]) for match in (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names) if match)
 
 
 def export(step):

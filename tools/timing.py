@@ -1,4 +1,4 @@
-"""How the benchmarks take times."""
+"""How the benchmarks take times and memory."""
 
 import statistics
 import time
@@ -13,3 +13,10 @@ def interleaved_medians(calls, repeats):
             call()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def own_peak_gib():
+    """Peak memory of this process, by Linux; what `getrusage` tells includes the parent's at the start."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["VmHWM"].split()[0]) / 2**20  # from KiB
