@@ -55,9 +55,11 @@ class InpaintingServing:
         @tf.function(input_signature=signature)
         def raw(image, mask):
             # An operation would stretch a mask of one row, or one for a whole batch.
-            tf.debugging.assert_equal(
+            same_size = tf.debugging.assert_equal(
                 tf.shape(mask)[:3], tf.shape(image)[:3], "Image and mask must be of the same size."
             )
+            with tf.control_dependencies([same_size]):  # else an operation may fail before it does
+                image, mask = tf.identity(image), tf.identity(mask)
             height, width = tf.shape(image)[1], tf.shape(image)[2]
             pixels = tf.cast(image, tf.float32) / 127.5 - 1.0
             hole = tf.minimum(tf.cast(mask, tf.float32), 1.0)
