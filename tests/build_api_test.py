@@ -9,9 +9,10 @@ import sys
 import pytest
 
 import keras_an
+from keras_an.backend import IS_KERAS_3
 
 ROOT = pathlib.Path(__file__).parent.parent
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_KERAS_3, reason="made on the current stack alone")]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,9 @@ import math
 import os
 import pathlib
 import resource
+import shutil
+import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -28,6 +31,7 @@ def save(checkpoints, weight, *steps):
     for step in steps:
         weight.assign(tf.fill((1000,), float(step)))
         checkpoints.save(step)
+    checkpoints.wait()
 
 
 def truncate(path):
@@ -120,18 +124,85 @@ def test_only_the_chief_writes(tmp_path, weight):
     assert not (tmp_path / "run").exists()
 
 
-def test_parts_that_a_killed_process_left_are_removed(tmp_path, weight):
-    save(make_checkpoints(tmp_path, weight), weight, 1)
-    (tmp_path / "ckpt-2_temp").mkdir()
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The temporary directory, one for this test."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+def test_parts_that_a_killed_process_left_are_removed(tmp_path, weight, temporary, monkeypatch):
+    def stop(source, target):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    save(make_checkpoints(run, weight), weight, 1)
+    with monkeypatch.context() as patches, pytest.raises(KeyboardInterrupt):
+        patches.setattr(shutil, "move", stop)
+        save(make_checkpoints(run, weight), weight, 2)
+    assert os.listdir(temporary)
+    (run / "ckpt-2_temp").mkdir()
+    (run / "ckpt_part").mkdir()
     for name in (
+        "ckpt-1.index.part",
         "ckpt-2_temp/part-00000-of-00001.data-00000-of-00001",
         "ckpt-3.data-00000-of-00001",
+        "ckpt-4.data-00000-of-00001.part",
         "ckpt-best.index",
+        "ckpt_part/ckpt-4.index",
     ):
-        (tmp_path / name).write_bytes(b"half")
-    save(make_checkpoints(tmp_path, weight), weight, 4)
-    found = {path.name.split(".")[0] for path in tmp_path.iterdir()}
-    assert found == {"ckpt-1", "ckpt-4", "checkpoint", "ckpt-best"}
+        (run / name).write_bytes(b"half")
+    save(make_checkpoints(run, weight), weight, 5)
+    whole = {f"ckpt-{step}.{suffix}" for step in (1, 5) for suffix in ("index", "data-00000-of-00001")}
+    assert {path.name for path in run.iterdir()} == {*whole, "checkpoint", "ckpt-best.index"}
+    assert not os.listdir(temporary)
+
+
+def test_slow_file_system_holds_up_the_next_checkpoint_alone(tmp_path, weight, monkeypatch):
+    goes_on, move = threading.Event(), shutil.move
+    monkeypatch.setattr(shutil, "move", lambda *paths: goes_on.wait(60) and move(*paths))
+    checkpoints = make_checkpoints(tmp_path, weight)
+    weight.assign(tf.fill((1000,), 1.0))
+    checkpoints.save(1)
+    weight.assign(tf.fill((1000,), 2.0))  # as training does, which goes on
+    assert checkpoints.paths == [] and not goes_on.is_set()
+    goes_on.set()
+    checkpoints.save(2)
+    assert str(tmp_path / "ckpt-1") in checkpoints.paths
+    for before, step in ((3, 2), (2, 1)):
+        assert checkpoints.restore(before) == str(tmp_path / f"ckpt-{step}") and set(weight.numpy()) == {step}
+
+
+def test_checkpoint_that_could_not_be_moved_is_an_error_of_the_next(tmp_path, weight, monkeypatch):
+    def fail(source, target):
+        move(source, target)
+        raise OSError(28, "No space left on device")
+
+    checkpoints, move = make_checkpoints(tmp_path, weight), shutil.move
+    save(checkpoints, weight, 1)
+    before = contents(tmp_path)
+    monkeypatch.setattr(shutil, "move", fail)
+    checkpoints.save(2)
+    with pytest.raises(WriteError, match=r"step 2 cannot be written: .*No space left.*ckpt-1 is whole"):
+        checkpoints.save(3)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("free, is_local", [(100, True), (10**9, True), (10**9, False)])
+def test_temporary_directory_is_used_where_it_has_room(tmp_path, weight, temporary, monkeypatch, free, is_local):
+    def note(source, target):
+        places.append(source)
+        return move(source, target)
+
+    places, move = [], shutil.move
+    usage = shutil.disk_usage(temporary)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free))
+    monkeypatch.setattr(shutil, "move", note)
+    save(make_checkpoints(tmp_path / "run", weight, is_local=is_local), weight, 1)
+    assert places[0].startswith(str(temporary if free > 1000 and is_local else tmp_path / "run"))
+    files = {"checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == files
 
 
 def test_file_system_that_takes_no_more_leaves_the_last_checkpoint(tmp_path, weight):

@@ -98,6 +98,24 @@ def small(**changes):
     return SMALL + "".join(f",{key}={value}" for key, value in settings.items())
 
 
+EXACT = {
+    "trainer.train_steps": 24,
+    "trainer.checkpoint_interval": 2,
+    "trainer.max_to_keep": 3,
+    "runtime.deterministic": "true",
+    "runtime.distribution_strategy": "one_device",
+}
+KILLED = {
+    "gan": (*RUNS["gan"][:2], small(**EXACT)),
+    # From the first phase into the second.
+    "inpainting": (
+        *RUNS["inpainting"][:2],
+        ",".join([inpainting_test_case.SMALL, *(f"{key}={value}" for key, value in EXACT.items())])
+        + ",trainer.steps_per_loop=2,trainer.pretrain_steps=9",
+    ),
+}
+
+
 def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
     def begin(**changes):
         override = small(**{"runtime.distribution_strategy": "multi_worker_mirrored", **changes})
@@ -123,20 +141,16 @@ def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
     assert os.path.basename(tf.train.latest_checkpoint(str(tmp_path / "run"))) == f"ckpt-{steps[0][0]}"
 
 
-def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path):
-    override = small(
-        **{
-            "trainer.train_steps": 24,
-            "trainer.checkpoint_interval": 2,
-            "trainer.max_to_keep": 3,
-            "runtime.deterministic": "true",
-            "runtime.distribution_strategy": "one_device",
-        }
-    )
+@pytest.mark.parametrize("name", RUNS)
+def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path, name):
+    main, experiment, override = KILLED[name]
 
-    def begin(name):
-        flags = (f"--model_dir={tmp_path / name}", "--mode=train", f"--params_override={override}")
-        return Process(tmp_path / f"{name}.log", *TRAIN_GAN, *flags)
+    def begin(folder):
+        flags = (f"--experiment={experiment}", f"--model_dir={tmp_path / folder}", "--mode=train")
+        environment = {"TMPDIR": str(tmp_path / f"{folder}_temporary")}
+        os.makedirs(environment["TMPDIR"], exist_ok=True)
+        log = tmp_path / f"{folder}.log"
+        return Process(log, "-m", main, *flags, f"--params_override={override}", environment=environment)
 
     whole, draw = begin("whole"), random.Random(time.time_ns())
     run = tmp_path / "killed"
@@ -147,7 +161,7 @@ def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path):
 
     # In the middle of a checkpoint; at any moment; and asked to.
     process = begin("killed")
-    process.wait_until(lambda: step() >= 2 and any(run.glob("ckpt-*temp*")))
+    process.wait_until(lambda: step() >= 2 and any(tmp_path.glob("killed_temporary/keras_an-*/*")))
     process.send(signal.SIGKILL)
     process.wait()
     process, first, pause = begin("killed"), step(), draw.uniform(0.0, 0.3)
@@ -167,4 +181,4 @@ def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path):
     assert set(found) == set(expected)
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=f"{key}, {where}")
-    assert not list(run.glob("*temp*"))
+    assert not list(run.glob("*part")) and not list(tmp_path.glob("*_temporary/keras_an-*"))

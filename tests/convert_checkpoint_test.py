@@ -8,6 +8,7 @@ import json
 import logging
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tools.inpainting_serving import InpaintingServing
 RELEASED = pathlib.Path(__file__).parent / "testdata" / "released_inpainting"
 OUTPUTS = ["coarse", "fine", "completed", "layout"]
 CONV1 = "inpaint_net/conv1/kernel"
+needs_runtimes = pytest.mark.skipif(sys.version_info < (3, 10), reason="LiteRT and ONNX Runtime need Python 3.10")
 
 
 @pytest.fixture(autouse=True)
@@ -344,6 +346,7 @@ def test_known_pixel_that_changed_is_seen_whatever_the_tolerance(live):
 
 
 @pytest.mark.slow
+@needs_runtimes
 def test_run_becomes_every_format_each_checked_in_its_own_process(tmp_path_factory, tmp_path, monkeypatch):
     monkeypatch.undo()
     model_dir, _ = trained_run(tmp_path_factory)
@@ -366,6 +369,7 @@ def test_run_becomes_every_format_each_checked_in_its_own_process(tmp_path_facto
     assert (tmp_path / "again" / "saved_model" / "saved_model.pb").is_file()
 
 
+@needs_runtimes
 @pytest.mark.parametrize("form", ["litert", "onnx"])
 def test_inpainting_in_other_runtimes_takes_any_size(live, tmp_path, monkeypatch, form):
     monkeypatch.undo()
@@ -415,6 +419,7 @@ def test_what_cannot_be_converted_is_refused(converted, tmp_path, caplog, monkey
     if kind == "format":
         flags = {"format": "tflite"}
     elif kind == "signature":
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)  # Python 3.9 has no LiteRT
         flags = {"format": "litert", "signature": "generate"}
     elif kind == "missing package":
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from keras_an.backend import IS_KERAS_3
+
 ROOT = pathlib.Path(__file__).parent.parent
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_KERAS_3, reason="a minute that the current stack spends")]
 
 
 def numbers(example, pattern):

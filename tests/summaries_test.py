@@ -19,9 +19,13 @@ def halves(entities=2):
     return tf.constant(layout)
 
 
+def measured(features, layout):
+    return {name: float(value) for name, value in summaries.layout_statistics(features, layout).items()}
+
+
 def test_uniform_layout_tells_nothing():
     features = tf.constant(RANDOM.normal(3.0, 2.0, (2, 4, 4, 5)), tf.float32)
-    statistics = summaries.layout_statistics(features, tf.fill((2, 4, 4, 8), 0.125))
+    statistics = measured(features, tf.fill((2, 4, 4, 8), 0.125))
     assert statistics["layout_entropy"] == pytest.approx(1.0, abs=1e-5)
     assert statistics["region_deviation"] == pytest.approx(1.0, abs=1e-5)
     assert statistics["entities_in_use"] == 1 / 8
@@ -29,13 +33,13 @@ def test_uniform_layout_tells_nothing():
 
 def test_hard_layout_has_no_entropy():
     features = tf.constant(RANDOM.normal(size=(2, 4, 4, 5)), tf.float32)
-    assert summaries.layout_statistics(features, halves())["layout_entropy"] == pytest.approx(0.0, abs=1e-5)
+    assert measured(features, halves())["layout_entropy"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_constant_regions_have_no_deviation():
     layout = halves()
     features = 100.0 + tf.stack([layout[..., 0], 3.0 * layout[..., 1]], axis=-1)
-    assert summaries.layout_statistics(features, layout)["region_deviation"] == pytest.approx(0.0, abs=1e-3)
+    assert measured(features, layout)["region_deviation"] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_region_deviation_weighs_regions_by_their_mass():
@@ -44,29 +48,29 @@ def test_region_deviation_weighs_regions_by_their_mass():
     layout[:, 0, :, 0] = layout[:, 1:, :, 1] = 1.0
     inside = 0.25 * features[0, 0].std(axis=0) + 0.75 * features[0, 1:].reshape(-1, 3).std(axis=0)
     expected = inside.mean() / features[0].reshape(-1, 3).std(axis=0).mean()
-    found = summaries.layout_statistics(tf.constant(features), tf.constant(layout))
+    found = measured(tf.constant(features), tf.constant(layout))
     assert found["region_deviation"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_constant_features_give_a_finite_deviation():
-    statistics = summaries.layout_statistics(tf.ones((2, 4, 4, 5)), halves())
+    statistics = measured(tf.ones((2, 4, 4, 5)), halves())
     assert statistics["region_deviation"] == pytest.approx(0.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("entities, share", [(2, 1.0), (4, 0.5), (8, 0.25)])
 def test_entities_in_use_counts_the_winners(entities, share):
-    assert summaries.layout_statistics(tf.ones((2, 4, 4, 1)), halves(entities))["entities_in_use"] == share
+    assert measured(tf.ones((2, 4, 4, 1)), halves(entities))["entities_in_use"] == share
 
 
 def test_one_entity_is_in_use_and_has_no_entropy():
-    statistics = summaries.layout_statistics(tf.ones((2, 4, 4, 1)), tf.ones((2, 4, 4, 1)))
+    statistics = measured(tf.ones((2, 4, 4, 1)), tf.ones((2, 4, 4, 1)))
     assert statistics["layout_entropy"] == 0.0 and statistics["entities_in_use"] == 1.0
 
 
 def test_half_precision_features_are_measured_in_float32():
     features = tf.constant(RANDOM.normal(size=(2, 4, 4, 5)), tf.float32)
-    exact = summaries.layout_statistics(features, halves())
-    rounded = summaries.layout_statistics(tf.cast(features, tf.bfloat16), halves())
+    exact = measured(features, halves())
+    rounded = measured(tf.cast(features, tf.bfloat16), halves())
     assert rounded["region_deviation"] == pytest.approx(exact["region_deviation"], rel=1e-2)
 
 

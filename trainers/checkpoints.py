@@ -1,6 +1,9 @@
 """The checkpoints of a run: what is saved is finite, and what is restored is whole."""
 
+import concurrent.futures
 import contextlib
+import functools
+import hashlib
 import math
 import os
 import re
@@ -35,20 +38,39 @@ class WriteError(OSError):
 class Checkpoints:
     """Saves and restores by step.
 
+    A checkpoint is first written to this machine's temporary directory (the environment's TMPDIR), and a thread moves
+    it to the run's folder while training goes on: a slow file system does not hold up the devices. Where the temporary
+    directory has not enough room, or others' devices write as well, the run's folder is written to at once.
+
     Args:
         items: what is saved, by name, for `tf.train.Checkpoint`.
         model_dir: the run's folder.
         max_to_keep: integer, the newest checkpoints that are kept.
         is_chief: whether this process writes.
+        is_local: whether all of a checkpoint is written by this machine; that of a TPU is written by its hosts.
     """
 
-    def __init__(self, items, model_dir, max_to_keep, is_chief=True):
+    def __init__(self, items, model_dir, max_to_keep, is_chief=True, is_local=True):
         self._checkpoint = tf.train.Checkpoint(**items)
         self._model_dir = model_dir
         self._max_to_keep = max_to_keep
         self._is_chief = is_chief
-        self._manager = None
-        self._are_finite = tf.function(_are_finite, autograph=False)
+        self._is_local = is_local
+        # Graphs, so that hundreds of objects and variables are gone through only once, at the first checkpoint.
+        self._are_finite = tf.function(lambda: _are_finite(self._variables), autograph=False)
+        self._write = tf.function(self._write_on_host, autograph=False)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")  # ends its work before the process ends
+        self._moved = None  # future of the last checkpoint
+
+    @functools.cached_property
+    def _variables(self):
+        """All that are floating."""
+        found = {}
+        for item in vars(self._checkpoint).values():
+            for variable in [item] if isinstance(item, tf.Variable) else variables_of(item):
+                if tf.as_dtype(variable.dtype).is_floating:
+                    found[id(variable)] = variable
+        return list(found.values())
 
     @property
     def paths(self):
@@ -60,44 +82,90 @@ class Checkpoints:
     def save(self, step):
         """Saves everything as the checkpoint of a step, in the chief's folder; all workers call this.
 
+        It is there, and those from before that are too many are gone, once `wait` returns.
+
         Raises:
             NotFiniteError: where a weight is not finite; nothing is written then.
-            WriteError: where the file system does not take it; the checkpoints from before are whole.
+            WriteError: where the file system does not take it, or did not take the one before; the checkpoints from
+                before are whole.
         """
-        variables = _floating_variables(self._checkpoint)
-        if not bool(self._are_finite(variables)):
-            names = [variable.name for variable in variables if not bool(_are_finite([variable]))]
+        self.wait()
+        if not bool(self._are_finite()):
+            names = [variable.name for variable in self._variables if not bool(_are_finite([variable]))]
             raise NotFiniteError(f"{len(names)} weights are not finite, {', '.join(names[:4])} among them")
-        try:
-            self._write(step)
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):  # of other workers
-            raise
-        except (OSError, tf.errors.OpError) as error:
-            paths = self.paths
-            raise WriteError(
-                f"The checkpoint of step {step} cannot be written: {error}. "
-                f"{f'{paths[-1]} is whole' if paths else 'There is none from before'}."
-            ) from error
-
-    def _write(self, step):
         if not self._is_chief:
             # What replicas hold apart, as Keras 2's batch norm does, is brought together when it is saved.
             with tempfile.TemporaryDirectory() as folder:
-                self._checkpoint.write(os.path.join(folder, "checkpoint"))
+                self._write(tf.constant(os.path.join(folder, "checkpoint")))
             return
-        later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
-        if self._manager is None or later:
-            self._remove_parts()  # of an earlier start that was stopped in the middle of a checkpoint
-            self._tell_state([path for path in self.paths if path not in later])
-            self._manager = tf.train.CheckpointManager(self._checkpoint, self._model_dir, self._max_to_keep)
+        with self._write_errors(step):
+            folder = self._new_folder()
+            self._checkpoint.save_counter.assign_add(1)  # is part of a checkpoint since the first ones
+            self._write(tf.constant(os.path.join(folder, f"ckpt-{step}")))
+        self._moved = self._thread.submit(self._move, folder, step)
+
+    def _write_on_host(self, path):
+        with tf.init_scope(), tf.device("CPU:0"):
+            host = tf.constant(0).device  # by its whole name, or what has no device would be in a file of its own
+        with tf.device(host):
+            return self._checkpoint.write(path)
+
+    def wait(self):
+        """Waits until the last checkpoint is in the run's folder.
+
+        Raises:
+            WriteError: where the file system does not take it.
+        """
+        moved, self._moved = self._moved, None
+        if moved:
+            moved.result()
+
+    @contextlib.contextmanager
+    def _write_errors(self, step):
         try:
-            self._manager.save(checkpoint_number=step)
-        except (OSError, tf.errors.OpError):
+            yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):  # of other workers
+            raise
+        except (OSError, tf.errors.OpError) as error:
             with contextlib.suppress(OSError):
                 self._remove_parts()
-            raise
-        for file in (file for path in later for file in tf.io.gfile.glob(path + ".*")):
-            os.remove(file)
+            paths = self.paths
+            raise WriteError(
+                f"The checkpoint of step {step} cannot be written: {_reason(error)}. "
+                f"{f'{paths[-1]} is whole' if paths else 'There is none from before'}."
+            ) from error
+
+    def _new_folder(self):
+        """An empty folder to write a checkpoint to, without what an earlier start may have left."""
+        self._remove_parts()
+        os.makedirs(self._model_dir, exist_ok=True)
+        temporary, beside = self._folders()
+        size = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in self._variables)
+        has_room = self._is_local and shutil.disk_usage(tempfile.gettempdir()).free > 1.1 * size
+        folder = temporary if has_room else beside
+        os.makedirs(folder)
+        return folder
+
+    def _folders(self):
+        # Names that the next start of this run knows: of a killed process it removes what was left.
+        run = hashlib.sha256(os.path.abspath(self._model_dir).encode()).hexdigest()[:16]
+        return os.path.join(tempfile.gettempdir(), f"keras_an-{run}"), os.path.join(self._model_dir, "ckpt_part")
+
+    def _move(self, folder, step):
+        with self._write_errors(step):
+            later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
+            names = sorted(os.listdir(folder), key=lambda name: name.endswith(".index"))  # which says that it is whole
+            for name in names:
+                shutil.move(os.path.join(folder, name), os.path.join(self._model_dir, name + ".part"))
+            for name in names:
+                os.replace(os.path.join(self._model_dir, name + ".part"), os.path.join(self._model_dir, name))
+            os.rmdir(folder)
+            kept = [path for path in self.paths if path not in later][-self._max_to_keep :]
+            self._tell_state(kept)
+            for path in self.paths:
+                if path not in kept:
+                    os.remove(path + ".index")
+            self._remove_parts()
 
     def restore(self, before=math.inf):
         """Restores the newest checkpoint that is whole.
@@ -110,7 +178,9 @@ class Checkpoints:
 
         Raises:
             ValueError: where there are checkpoints and none can be read, or they are of another configuration.
+            WriteError: as `wait`.
         """
+        self.wait()
         problem = None
         for path in reversed([path for path in self.paths if _step_of(path) < before]):
             try:
@@ -132,25 +202,30 @@ class Checkpoints:
         return None
 
     def _tell_state(self, paths):
-        """Writes the state file, from which TensorFlow's tools and the manager know what there is."""
-        if paths:
-            times = [os.path.getmtime(path + ".index") for path in paths]
-            tf.compat.v1.train.update_checkpoint_state(
-                self._model_dir,
-                paths[-1],
-                paths,
-                all_model_checkpoint_timestamps=times,
-                last_preserved_timestamp=times[0] - 1.0,
-            )
+        """Writes the state file, a `CheckpointState` as text, from which TensorFlow's tools know what there is."""
+        names = [os.path.basename(path) for path in paths]
+        lines = [f'model_checkpoint_path: "{names[-1]}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
+        file = os.path.join(self._model_dir, "checkpoint")
+        with open(file + ".part", "w", encoding="utf-8") as part:
+            part.write("\n".join(lines) + "\n")
+        os.replace(part.name, file)
 
     def _remove_parts(self):
-        """Removes what was left of checkpoints that were never finished."""
+        """Removes what is left of checkpoints that are not whole, or no more."""
         known = {os.path.basename(path) for path in self.paths}
         for name in _names(self._model_dir):
-            match = re.fullmatch(r"(ckpt-\d+)(_temp|\.data-.*|\.index\.tempstate\d+|\.data-.*\.tempstate\d+)", name)
-            if match and (match[1] not in known or "temp" in match[2]):
+            match = re.fullmatch(r"(ckpt-\d+)(\.data-.*|\.index\.part|_temp)", name)
+            if match and (match[1] not in known or name.endswith((".part", "_temp"))):
                 path = os.path.join(self._model_dir, name)
                 shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        for folder in self._folders():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reason(error):
+    """The line that says what went wrong: an error in a graph tells where it was made, and its node, around it."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t [[")]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _step_of(path):
@@ -163,12 +238,3 @@ def _names(folder):
 
 def _are_finite(variables):
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable))) for variable in variables])
-
-
-def _floating_variables(checkpoint):
-    found = {}
-    for item in vars(checkpoint).values():
-        for variable in [item] if isinstance(item, tf.Variable) else variables_of(item):
-            if tf.as_dtype(variable.dtype).is_floating:
-                found[id(variable)] = variable
-    return list(found.values())

@@ -53,7 +53,11 @@ class TrainingLoop:
         self._is_profiling = False
         self._spent = {"steps": 0.0, "evaluations": 0.0}  # seconds
         self._checkpoints = Checkpoints(
-            trainer.checkpoint_items(), model_dir, params.trainer.max_to_keep, self.workers.is_chief
+            trainer.checkpoint_items(),
+            model_dir,
+            params.trainer.max_to_keep,
+            self.workers.is_chief,
+            is_local=params.runtime.distribution_strategy != "tpu",
         )
 
     @property
@@ -116,6 +120,7 @@ class TrainingLoop:
                         iterator = self._batches()
                         progress.rewind(self.step)
                     self._stop_where_asked(signals)
+                self._checkpoints.wait()
             finally:
                 self._profile(at_end=True)
             self._report_time(time.perf_counter() - begin)
@@ -181,6 +186,7 @@ class TrainingLoop:
             try:
                 if self._saved_step != self.step:
                     self._save()
+                self._checkpoints.wait()
             except NotFiniteError as error:
                 raise PreemptedError(
                     f"Stopped by a signal at step {self.step}, and not saved: {error}. "

@@ -30,6 +30,8 @@ class AttentionProbe:
         self._inputs = inputs
         probe = attentive_probe(model)
         self._run = tf.function(lambda *inputs: probe(list(inputs), training=False))
+        # One call of the device for all layers: training waits for it.
+        self._measure = tf.function(lambda *inputs: self._statistics(probe(list(inputs), training=False)))
 
     def __call__(self):
         """Outputs, inputs and layouts of the attentive layers, as `keras_an.models.attentive_probe` gives them."""
@@ -48,15 +50,18 @@ class AttentionProbe:
         """
         if not self._layers:
             return {}
-        seen = self()
+        names, values = zip(*self._measure(*self._inputs).items())
+        return {f"{prefix}/{name}": value for name, value in zip(names, tf.stack(values).numpy().tolist())}
+
+    def _statistics(self, seen):
         result = {}
         for layer, features, layout in zip(self._layers, seen["inputs"], seen["layouts"]):
             values = layout_statistics(features, layout)
-            values["rho"] = float(tf.convert_to_tensor(layer.residual_weight))
+            values["rho"] = tf.convert_to_tensor(layer.residual_weight)
             if layer.self_sampling:
-                values["t"] = float(np.mean(tf.convert_to_tensor(layer.sampling_weight)))
-            values["orthogonality"] = float(orthogonality(tf.convert_to_tensor(layer.entities)))
-            result.update({f"{prefix}/{layer.name}/{name}": value for name, value in values.items()})
+                values["t"] = tf.reduce_mean(tf.convert_to_tensor(layer.sampling_weight))
+            values["orthogonality"] = orthogonality(tf.convert_to_tensor(layer.entities))
+            result.update({f"{layer.name}/{name}": tf.reshape(value, ()) for name, value in values.items()})
         return result
 
 
@@ -68,23 +73,23 @@ def layout_statistics(features, layout):
         layout: float32 `(batch, height, width, entities)`.
 
     Returns:
-        Floats by name: `layout_entropy`, mean over positions, over log n; `entities_in_use`, share of entities that win
-        somewhere in the batch; `region_deviation`, deviation inside the regions, weighted by their mass, over that
-        of the whole map, both averaged over images and channels.
+        float32 scalars by name: `layout_entropy`, mean over positions, over log n; `entities_in_use`, share of entities
+        that win somewhere in the batch; `region_deviation`, deviation inside the regions, weighted by their mass, over
+        that of the whole map, both averaged over images and channels.
     """
     entities = layout.shape[-1]
     features = tf.cast(features, tf.float32)
-    values = tf.reshape(features, (features.shape[0], -1, features.shape[-1]))
+    values = tf.reshape(features, (tf.shape(features)[0], -1, features.shape[-1]))
     values -= tf.reduce_mean(values, axis=1, keepdims=True)
-    layout = tf.reshape(layout, (layout.shape[0], -1, entities))
+    layout = tf.reshape(layout, (tf.shape(layout)[0], -1, entities))
     entropy = -tf.reduce_mean(tf.reduce_sum(layout * tf.math.log(layout + 1e-12), axis=-1))
-    winners = tf.size(tf.unique(tf.reshape(tf.argmax(layout, axis=-1), (-1,)))[0])
+    winners = tf.reduce_max(tf.one_hot(tf.argmax(layout, axis=-1), entities), axis=(0, 1))
     _, variance = region_moments(values, layout)
     mass = tf.reduce_mean(layout, axis=1)[..., None]  # (batch, entities, 1), summing to 1 over the entities
     inside = tf.reduce_mean(tf.reduce_sum(mass * tf.sqrt(variance), axis=1))
     whole = tf.reduce_mean(tf.math.reduce_std(values, axis=1))
     return {
-        "layout_entropy": float(entropy) / float(np.log(entities)) if entities > 1 else 0.0,
-        "entities_in_use": int(winners) / entities,
-        "region_deviation": float(inside / tf.maximum(whole, 1e-12)),
+        "layout_entropy": entropy / float(np.log(entities)) if entities > 1 else tf.constant(0.0),
+        "entities_in_use": tf.reduce_mean(winners),
+        "region_deviation": inside / tf.maximum(whole, 1e-12),
     }
