@@ -259,6 +259,18 @@ def test_generate_draws_each_row_from_its_own_seed(exported):
     assert all((images[0] != images[i]).any() for i in (1, 2, 3))
 
 
+@pytest.mark.parametrize("signature", ["serving_default", "generate", "layouts"])
+@pytest.mark.parametrize("label", [-1, 10])
+def test_label_of_no_class_is_refused_by_the_signatures(exported, signature, label):
+    inputs = {"label": tf.constant([3, label])}
+    if signature == "generate":
+        inputs.update(seed=tf.constant([1, 2], tf.int64), truncation=tf.ones((2,)))
+    else:
+        inputs.update(z=tf.zeros((2, 8)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"label must be in \[0, 10\)"):
+        signature_of(exported, signature)(**inputs)
+
+
 def test_generate_truncates_as_the_tool_that_samples_does(exported):
     from tools.gan_serving import draw_latents
 

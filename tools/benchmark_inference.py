@@ -18,6 +18,7 @@ import tempfile
 import numpy as np
 from absl import app, flags, logging
 
+from tools import program
 from tools.timing import interleaved_medians, own_peak_gib
 
 FLAGS = flags.FLAGS
@@ -38,16 +39,11 @@ print(measure_memory(*sys.argv[1:3], sys.argv[4]))
 
 
 def main(argv):
-    from tools import program
     from tools.exports import ExportError
     from trainers.configs import ConfigError
     from trainers.configs.networks import CheckpointError
 
-    program.run(argv, benchmark, ExportError, ConfigError, CheckpointError, BenchmarkError)
-
-
-class BenchmarkError(ValueError):
-    """A flag breaks a rule that the message names."""
+    program.run(argv, benchmark, ExportError, ConfigError, CheckpointError)
 
 
 def benchmark():
@@ -56,9 +52,7 @@ def benchmark():
 
     from tools import exports, generators
 
-    sizes = [int(size) if size.isdigit() else 0 for size in FLAGS.batch_sizes]
-    if min(sizes, default=0) < 1:
-        raise BenchmarkError(f"--batch_sizes must be positive integers. Received: {','.join(FLAGS.batch_sizes)}")
+    sizes = program.positive_integers("batch_sizes")
     tf.config.set_visible_devices([], "GPU")
     model, serving, _ = generators.from_run(FLAGS.model_dir)
     exports.check_formats(FLAGS.formats, "serving_default", serving)
@@ -139,7 +133,7 @@ def _memory(folder, paths, by_kind):
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
-            raise BenchmarkError(f"{name} could not be measured: {done.stderr.strip().splitlines()[-1]}")
+            raise program.ToolError(f"{name} could not be measured: {done.stderr.strip().splitlines()[-1]}")
         result[name] = float(done.stdout.strip().splitlines()[-1])
     return result
 

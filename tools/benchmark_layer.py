@@ -29,6 +29,7 @@ import keras_an
 from keras_an.backend import NO_AUTOCAST, SeedGenerator, keras, ops
 from keras_an.layers import AttentiveNormalization, SelfAttention
 from keras_an.ops import sample_positions
+from tools import program
 from tools.timing import interleaved_medians
 
 FLAGS = flags.FLAGS
@@ -238,13 +239,12 @@ class Program:
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    try:
-        cases = checked_cases()
-    except ValueError as error:
-        logging.error("%s", error)
-        sys.exit(2)
+    program.run(argv, benchmark)
+
+
+def benchmark():
+    """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
+    cases = checked_cases()
     if FLAGS.memory_dump:
         print(json.dumps([memory_row(FLAGS.layers[0], case) for case in cases]))
         return
@@ -267,19 +267,23 @@ def main(argv):
 
 
 def checked_cases():
-    """The cases that the flags ask for; raises a ValueError where a flag's value cannot be measured."""
+    """The cases that the flags ask for; raises ToolError where a flag's value cannot be measured."""
     for name, known in (("layers", LAYERS), ("dtypes", POLICIES)):
         values = FLAGS[name].value
         if not values or not set(values) <= set(known):
-            raise ValueError(f"--{name} must be of {', '.join(known)}. Received: --{name}={','.join(values)}")
+            raise program.ToolError(f"--{name} must be of {', '.join(known)}. Received: --{name}={','.join(values)}")
     for size in FLAGS.sizes or [""]:
         if not re.fullmatch(r"([2-9]|[1-9]\d+)x([2-9]|[1-9]\d+)x[1-9]\d*x[1-9]\d*", size):
-            raise ValueError(f"--sizes must be HEIGHTxWIDTHxCHANNELSxBATCH, as 32x32x256x8. Received: --sizes={size}")
+            raise program.ToolError(
+                f"--sizes must be HEIGHTxWIDTHxCHANNELSxBATCH, as 32x32x256x8. Received: --sizes={size}"
+            )
     backend = keras.backend.backend()
     if backend not in ("tensorflow", "jax"):
-        raise ValueError(f"KERAS_BACKEND must be tensorflow or jax. Received: KERAS_BACKEND={backend}")
+        raise program.ToolError(f"KERAS_BACKEND must be tensorflow or jax. Received: KERAS_BACKEND={backend}")
     if backend == "jax" and not FLAGS.jit:
-        raise ValueError("--jit must be on with JAX: without it, Python itself would be timed. Received: --jit=false")
+        raise program.ToolError(
+            "--jit must be on with JAX: without it, Python itself would be timed. Received: --jit=false"
+        )
     sizes = FLAGS.sizes + EXPONENT_SIZES * FLAGS.exponent
     return [Case(*case) for case in itertools.product(dict.fromkeys(sizes), FLAGS.dtypes, PASSES[FLAGS.direction])]
 

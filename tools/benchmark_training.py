@@ -17,8 +17,9 @@ import tempfile
 import time
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
+from tools import program
 from tools.timing import interleaved_medians, own_peak_gib
 
 FLAGS = flags.FLAGS
@@ -38,17 +39,16 @@ flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the 
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    try:
-        sizes = [parsed_size(text) for text in FLAGS.image_batches]
-        loops, replicas = positive_integers("steps_per_loop"), positive_integers("replicas")
-        if max(replicas) > 1:
-            make_devices(max(replicas))
-        check_replicas(replicas, sizes)
-    except ValueError as error:
-        logging.error("%s", error)
-        sys.exit(2)
+    program.run(argv, benchmark)
+
+
+def benchmark():
+    """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
+    sizes = [parsed_size(text) for text in FLAGS.image_batches]
+    loops, replicas = program.positive_integers("steps_per_loop"), program.positive_integers("replicas")
+    if max(replicas) > 1:
+        make_devices(max(replicas))
+    check_replicas(replicas, sizes)
     if FLAGS.print_peak:
         make_call(*sizes[0], 1, FLAGS.xla, 2, FLAGS.attention[0])()
         print(own_peak_gib())
@@ -70,19 +70,11 @@ def main(argv):
 
 
 def parsed_size(text):
-    """Resolution and batch of `RESOLUTIONxBATCH`; raises ValueError for anything else."""
+    """Resolution and batch of `RESOLUTIONxBATCH`; raises ToolError for anything else."""
     numbers = text.split("x")
     if len(numbers) != 2 or not all(number.isdigit() and int(number) for number in numbers):
-        raise ValueError(f"--image_batches must be RESOLUTIONxBATCH, as 32x16. Received: --image_batches={text}")
+        raise program.ToolError(f"--image_batches must be RESOLUTIONxBATCH, as 32x16. Received: --image_batches={text}")
     return int(numbers[0]), int(numbers[1])
-
-
-def positive_integers(name):
-    """The values of a flag that lists them; raises ValueError for anything else."""
-    values = FLAGS[name].value
-    if not values or not all(value.isdigit() and int(value) for value in values):
-        raise ValueError(f"--{name} must be positive integers. Received: --{name}={','.join(values)}")
-    return [int(value) for value in values]
 
 
 def make_devices(count):
@@ -95,13 +87,13 @@ def make_devices(count):
 
 
 def check_replicas(replicas, sizes):
-    """Raises ValueError where there are fewer devices than replicas, or a batch does not divide by them."""
+    """Raises ToolError where there are fewer devices than replicas, or a batch does not divide by them."""
     import tensorflow as tf
 
     num_devices = len(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))
     for count in replicas:
         if count > num_devices or any(batch_size % count for _, batch_size in sizes):
-            raise ValueError(
+            raise program.ToolError(
                 f"--replicas must not exceed the devices, {num_devices}, and must divide the batches of "
                 f"--image_batches={','.join(FLAGS.image_batches)}. Received: --replicas={','.join(FLAGS.replicas)}"
             )

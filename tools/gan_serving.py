@@ -58,20 +58,26 @@ class GanServing:
 
         @tf.function(input_signature=latents)
         def serving_default(z, label):
-            return {"images": self._folded([z, label], training=False)}
+            return {"images": self._folded([z, self._checked(label)], training=False)}
 
         @tf.function(input_signature=[label, *draws])
         def generate(label, seed, truncation):
             z = draw_latents(seed, truncation, self.latent_dim)
-            levels = tf.round(self._folded([z, label], training=False) * 127.5 + 127.5)
+            levels = tf.round(self._folded([z, self._checked(label)], training=False) * 127.5 + 127.5)
             return {"images": tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)}
 
         @tf.function(input_signature=latents)
         def layouts(z, label):
-            return _named(probe([z, label], training=False))
+            return _named(probe([z, self._checked(label)], training=False))
 
         functions = {"serving_default": serving_default, "generate": generate}
         return {**functions, "layouts": layouts} if models.attentive_layers(self._folded) else functions
+
+    def _checked(self, label):
+        """`label`, or an error: a GPU would take one out of range for a class without scale and offset."""
+        is_class = tf.reduce_all((label >= 0) & (label < self.num_classes))
+        with tf.control_dependencies([tf.debugging.Assert(is_class, [f"label must be in [0, {self.num_classes})."])]):
+            return tf.identity(label)
 
     def metadata(self):
         """What a user needs to know and the signatures do not tell; `ranges` by the name of an input or output."""

@@ -3,10 +3,26 @@
 import os
 import sys
 
-from absl import app, logging
+from absl import app, flags, logging
 
 # They log through absl too; a tool's log is the tool's.
 _OTHERS = ("tensorflow", "tensorboard", "tf2onnx")
+
+
+class ToolError(ValueError):
+    """What a tool was asked for cannot be done; the message says why."""
+
+
+def positive_integers(name):
+    """The values of a flag that lists them.
+
+    Raises:
+        ToolError: where one is anything else, or there is none.
+    """
+    values = flags.FLAGS[name].value
+    if not values or not all(value.isdigit() and int(value) for value in values):
+        raise ToolError(f"--{name} must be positive integers. Received: --{name}={','.join(values)}")
+    return [int(value) for value in values]
 
 
 def run(argv, action, *errors):
@@ -15,7 +31,8 @@ def run(argv, action, *errors):
     Args:
         argv: of the main.
         action: function without arguments.
-        *errors: classes of what it raises, beside OSError, where it cannot be done; anything else is a bug.
+        *errors: classes of what it raises, beside OSError and ToolError, where it cannot be done; anything else is a
+            bug.
     """
     if len(argv) > 1:
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
@@ -23,6 +40,6 @@ def run(argv, action, *errors):
     logging.get_absl_handler().addFilter(lambda record: not any(folder in record.pathname for folder in folders))
     try:
         action()
-    except (*errors, OSError) as error:
+    except (*errors, ToolError, OSError) as error:
         logging.error("%s", " ".join(str(error).split()))
         sys.exit(2)

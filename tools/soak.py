@@ -17,6 +17,7 @@ import time
 import numpy as np
 from absl import app, flags, logging
 
+from tools import program
 from tools.runs import steps_of
 
 FLAGS = flags.FLAGS
@@ -30,16 +31,17 @@ flags.DEFINE_float("most_growth", 20.0, "MiB in 1,000 steps by which resident me
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    program.run(argv, soak)
+
+
+def soak():
+    """Trains, watches, and ends with exit code 1 where something grew; raises `program.ToolError` for bad flags."""
     if os.path.exists(FLAGS.model_dir):
-        logging.error("--model_dir must be a new folder. Received: --model_dir=%s", FLAGS.model_dir)
-        sys.exit(2)
+        raise program.ToolError(f"--model_dir must be a new folder. Received: --model_dir={FLAGS.model_dir}")
     if FLAGS.train_steps < 3 * FLAGS.every:
-        logging.error(
-            "--train_steps must be at least 3 times --every. Received: %d, %d", FLAGS.train_steps, FLAGS.every
+        raise program.ToolError(
+            f"--train_steps must be at least 3 times --every. Received: {FLAGS.train_steps}, {FLAGS.every}"
         )
-        sys.exit(2)
     log = FLAGS.model_dir.rstrip("/") + ".log"
     os.makedirs(os.path.dirname(os.path.abspath(log)), exist_ok=True)
     with open(log, "wb") as file:
