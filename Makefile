@@ -19,7 +19,7 @@ TESTED_torch := torch==2.13.0
 TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # The layer package's tests, which run on every Keras.
 LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization backend composition \
-	conditional_batch_normalization golden inpainting_critics inpainting_generator known_pixels layout layouts masked_mean \
+	conditional_batch_normalization folding golden inpainting_critics inpainting_generator known_pixels layout layouts masked_mean \
 	nearest_upsampling orthogonality products projection_discriminator properties public_api reconstruction regions \
 	residual_generator self_attention spectral_normalization)
 # Of the trainers' tests those that guard most for their time on tf-keras.
@@ -41,7 +41,7 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
 
 demo: $(DEMO_VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo); STACK=tf215: on TensorFlow 2.15
-	@$(DEMO_VENV)/bin/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo --params_override=runtime.seed=2
+	@$(DEMO_VENV)/bin/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
 	@$(DEMO_VENV)/bin/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
 
 demo-inpainting: $(DEMO_VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting); STACK=tf215 as well

@@ -152,8 +152,10 @@ class GanTrainer(Trainer):
         model = self.params.task.model
 
         def draw(num_images, key):
-            z = tf.random.stateless_normal((num_images, model.latent_dim), key, alg="philox")
-            labels = tf.random.stateless_uniform((num_images,), key, 0, model.num_classes, tf.int32, alg="philox")
+            # From one key, the bits of the first latents would be those of the labels.
+            of_z, of_labels = tf.unstack(tf.random.experimental.stateless_split(key, 2, alg="philox"))
+            z = tf.random.stateless_normal((num_images, model.latent_dim), of_z, alg="philox")
+            labels = tf.random.stateless_uniform((num_images,), of_labels, 0, model.num_classes, tf.int32, alg="philox")
             return z, labels
 
         z, labels = self.draw(draw, purpose, index, tf.shape(real_labels)[0])

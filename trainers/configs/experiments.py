@@ -7,11 +7,10 @@ def gan_digits32():
     """Class-conditional hinge GAN with AN on scikit-learn's handwritten digits at 32 x 32; the demo.
 
     Command: python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
-        --params_override=runtime.seed=2
     Cost: 2.5 minutes on 2 CPU cores that do nothing else, 1.25 GB of memory.
-    Result: label accuracy 0.997 (real test digits 0.978), Fréchet distance in the classifier's features 11.21 (real
-    training digits 2.92), spread within a class 0.74 of the real digits'; the generator's layout entropy 0.71 log n,
-    all 8 entities in use, rho 0.17. It depends on the seed: 1 and 3 lost variety, with a spread of 0.41.
+    Result: label accuracy 0.999 (real test digits 0.992), Fréchet distance in the classifier's features 18.9 (real
+    training digits 3.5), spread within a class 0.66 of the real digits'; the generator's layout entropy 0.64 log n,
+    all 8 entities in use, rho 0.11. Seeds 2 and 3: distance 13.8 and 23.7, spread 0.69 and 0.60.
     """
     return schema.ExperimentConfig(
         task=schema.TaskConfig(
@@ -38,8 +37,8 @@ def gan_digits32():
             validation_interval=200,
             max_to_keep=2,
             discriminator_steps=2,
-            generator_optimizer=schema.OptimizerConfig(learning_rate=7e-4),
-            discriminator_optimizer=schema.OptimizerConfig(learning_rate=2e-3),
+            generator_optimizer=schema.OptimizerConfig(learning_rate=5e-4),
+            discriminator_optimizer=schema.OptimizerConfig(learning_rate=1e-3),
             ema_decay=0.995,
         ),
         runtime=schema.RuntimeConfig(distribution_strategy="one_device", seed=1),
