@@ -30,4 +30,6 @@ def test_table_tells_rates_in_times_of_keras():
 def test_batch_size_of_nothing_is_refused(tmp_path, caplog):
     with pytest.raises(SystemExit) as caught:
         call_main("tools.benchmark_inference", model_dir=tmp_path, batch_sizes="8,0")
-    assert caught.value.code == 2 and "--batch_sizes must be positive integers. Received: --batch_sizes=8,0" in caplog.text
+    assert (
+        caught.value.code == 2 and "--batch_sizes must be positive integers. Received: --batch_sizes=8,0" in caplog.text
+    )

@@ -15,6 +15,7 @@ import cluster_test_case
 import gan_test_case
 import inpainting_test_case
 from cluster_test_case import TRAIN_GAN, Process, start_workers
+from keras_an.backend import IS_KERAS_3
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +142,15 @@ def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
     assert os.path.basename(tf.train.latest_checkpoint(str(tmp_path / "run"))) == f"ckpt-{steps[0][0]}"
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gan",
+        pytest.param(
+            "inpainting", marks=pytest.mark.skipif(not IS_KERAS_3, reason="a minute; the other trainer's is tested")
+        ),
+    ],
+)
 def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path, name):
     main, experiment, override = KILLED[name]
 

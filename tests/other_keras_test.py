@@ -28,7 +28,12 @@ ARCHIVES = ("keras_2.zip", "keras_3.zip")
 RUNS = {
     "gan": (
         gan_trainer.GanTrainer,
-        gan_test_case.small_params(task__model__resolution=8, trainer__generator_optimizer__decay_steps=100),
+        gan_test_case.small_params(
+            task__model__resolution=8,
+            trainer__generator_optimizer__decay_steps=100,
+            trainer__generator_optimizer__learning_rate=1e-3,
+            trainer__discriminator_optimizer__learning_rate=1e-3,
+        ),
     ),
     "inpainting": (
         inpainting_trainer.InpaintingTrainer,
@@ -73,6 +78,7 @@ def test_runs_go_on_with_either_keras(written, tmp_path, eager, name):
     losses = train(trainer, batches_from(trainer.params, start_batch=trainer.batches_before(2)), 1)
     assert losses == pytest.approx(json.loads((written / f"{name}.json").read_text()), rel=1e-4, abs=1e-5)
     saved.save(3)
+    saved.wait()
     again, items = make(name)
     assert checkpoints.Checkpoints(items, str(tmp_path / name), 3).restore() == str(tmp_path / name / "ckpt-3")
     for key, value in state(trainer).items():
@@ -137,7 +143,9 @@ def write(path):
             iterator = batches_from(trainer.params)
             train(trainer, iterator, 1)
             train(trainer, iterator, 1)
-            checkpoints.Checkpoints(items, f"{folder}/{name}", max_to_keep=1).save(2)
+            saved = checkpoints.Checkpoints(items, f"{folder}/{name}", max_to_keep=1)
+            saved.save(2)
+            saved.wait()
             losses = json.dumps(train(trainer, iterator, 1), indent=1)
             pathlib.Path(folder, f"{name}.json").write_text(losses, encoding="utf-8")
         for name in WEIGHTS:
