@@ -51,7 +51,6 @@ DEV = [
     "wheel>=0.40,<1",
 ]
 
-
 setup(
     name="keras-an",
     version=VERSION,

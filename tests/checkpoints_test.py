@@ -1,5 +1,6 @@
 """Checkpoints: finite, whole, bounded in number, and never half written."""
 
+import errno
 import logging
 import math
 import os
@@ -133,7 +134,7 @@ def temporary(tmp_path, monkeypatch):
 
 
 def test_parts_that_a_killed_process_left_are_removed(tmp_path, weight, temporary, monkeypatch):
-    def stop(source, target):
+    def stop(source, target, copy_function):
         raise KeyboardInterrupt
 
     run = tmp_path / "run"
@@ -159,9 +160,54 @@ def test_parts_that_a_killed_process_left_are_removed(tmp_path, weight, temporar
     assert not os.listdir(temporary)
 
 
+def test_temporary_directory_of_another_file_system_is_copied_from(tmp_path, weight, temporary, monkeypatch):
+    def rename(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def copymode(*paths, **options):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(shutil, "copystat", copymode)
+    save(make_checkpoints(tmp_path / "run", weight), weight, 1)
+    assert make_checkpoints(tmp_path / "run", weight).restore() and not os.listdir(temporary)
+
+
+def test_folder_of_another_user_in_the_temporary_directory_is_left_alone(tmp_path, weight, temporary, monkeypatch):
+    """Nobody can hold up a run by it: the run's own folder is written to."""
+    real, made = os.mkdir, []
+
+    def mkdir(path, *arguments, **options):
+        if str(path).startswith(str(temporary)):
+            raise FileExistsError(path)
+        made.append(path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    save(make_checkpoints(tmp_path / "run", weight), weight, 1)
+    assert str(tmp_path / "run" / "ckpt_part") in made
+    assert make_checkpoints(tmp_path / "run", weight).restore()
+
+
+def test_what_another_process_put_there_is_not_taken(tmp_path, weight, temporary, monkeypatch):
+    move_all = Checkpoints._move
+
+    def others_first(self, folder, step):
+        for name in os.listdir(folder):
+            os.rename(f"{folder}/{name}", f"{folder}/{name.replace('ckpt-2', 'ckpt-7')}")
+        return move_all(self, folder, step)
+
+    checkpoints = make_checkpoints(tmp_path / "run", weight)
+    save(checkpoints, weight, 1)
+    monkeypatch.setattr(Checkpoints, "_move", others_first)
+    with pytest.raises(WriteError, match="was changed by another process.*ckpt-1 is whole"):
+        save(checkpoints, weight, 2)
+    assert checkpoints.paths == [str(tmp_path / "run" / "ckpt-1")]
+
+
 def test_slow_file_system_holds_up_the_next_checkpoint_alone(tmp_path, weight, monkeypatch):
     goes_on, move = threading.Event(), shutil.move
-    monkeypatch.setattr(shutil, "move", lambda *paths: goes_on.wait(60) and move(*paths))
+    monkeypatch.setattr(shutil, "move", lambda *paths, **options: goes_on.wait(60) and move(*paths, **options))
     checkpoints = make_checkpoints(tmp_path, weight)
     weight.assign(tf.fill((1000,), 1.0))
     checkpoints.save(1)
@@ -174,8 +220,8 @@ def test_slow_file_system_holds_up_the_next_checkpoint_alone(tmp_path, weight, m
         assert checkpoints.restore(before) == str(tmp_path / f"ckpt-{step}") and set(weight.numpy()) == {step}
 
 
-def test_checkpoint_that_could_not_be_moved_is_an_error_of_the_next(tmp_path, weight, monkeypatch):
-    def fail(source, target):
+def test_checkpoint_that_could_not_be_moved_is_an_error_of_the_next(tmp_path, weight, monkeypatch, caplog):
+    def fail(source, target, copy_function):
         move(source, target)
         raise OSError(28, "No space left on device")
 
@@ -186,12 +232,12 @@ def test_checkpoint_that_could_not_be_moved_is_an_error_of_the_next(tmp_path, we
     checkpoints.save(2)
     with pytest.raises(WriteError, match=r"step 2 cannot be written: .*No space left.*ckpt-1 is whole"):
         checkpoints.save(3)
-    assert contents(tmp_path) == before
+    assert contents(tmp_path) == before and "No space left" in caplog.text
 
 
 @pytest.mark.parametrize("free, is_local", [(100, True), (10**9, True), (10**9, False)])
 def test_temporary_directory_is_used_where_it_has_room(tmp_path, weight, temporary, monkeypatch, free, is_local):
-    def note(source, target):
+    def note(source, target, copy_function):
         places.append(source)
         return move(source, target)
 

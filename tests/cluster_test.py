@@ -147,7 +147,8 @@ def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
     [
         "gan",
         pytest.param(
-            "inpainting", marks=pytest.mark.skipif(not IS_KERAS_3, reason="a minute; the other trainer's is tested")
+            "inpainting",
+            marks=pytest.mark.skipif(not IS_KERAS_3, reason="takes a minute; the GAN's run is killed on Keras 2"),
         ),
     ],
 )

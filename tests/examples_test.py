@@ -10,7 +10,7 @@ import pytest
 from keras_an.backend import IS_KERAS_3
 
 ROOT = pathlib.Path(__file__).parent.parent
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_KERAS_3, reason="a minute that the current stack spends")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_KERAS_3, reason="takes a minute; they run on Keras 3")]
 
 
 def numbers(example, pattern):

@@ -20,7 +20,7 @@ def positive_integers(name):
         ToolError: where one is anything else, or there is none.
     """
     values = flags.FLAGS[name].value
-    if not values or not all(value.isdigit() and int(value) for value in values):
+    if not values or not all(value.isdecimal() and int(value) for value in values):
         raise ToolError(f"--{name} must be positive integers. Received: --{name}={','.join(values)}")
     return [int(value) for value in values]
 

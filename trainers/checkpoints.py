@@ -40,7 +40,7 @@ class Checkpoints:
 
     A checkpoint is first written to this machine's temporary directory (the environment's TMPDIR), and a thread moves
     it to the run's folder while training goes on: a slow file system does not hold up the devices. Where the temporary
-    directory has not enough room, or others' devices write as well, the run's folder is written to at once.
+    directory has not enough room, or others' devices write as well, the run's folder is written to directly.
 
     Args:
         items: what is saved, by name, for `tf.train.Checkpoint`.
@@ -95,7 +95,7 @@ class Checkpoints:
             raise NotFiniteError(f"{len(names)} weights are not finite, {', '.join(names[:4])} among them")
         if not self._is_chief:
             # What replicas hold apart, as Keras 2's batch norm does, is brought together when it is saved.
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(prefix="keras_an-worker-") as folder:
                 self._write(tf.constant(os.path.join(folder, "checkpoint")))
             return
         with self._write_errors(step):
@@ -105,8 +105,9 @@ class Checkpoints:
         self._moved = self._thread.submit(self._move, folder, step)
 
     def _write_on_host(self, path):
+        # The host's name in full: under a shorter one, what has no device would have a file of its own.
         with tf.init_scope(), tf.device("CPU:0"):
-            host = tf.constant(0).device  # by its whole name, or what has no device would be in a file of its own
+            host = tf.constant(0).device
         with tf.device(host):
             return self._checkpoint.write(path)
 
@@ -116,9 +117,11 @@ class Checkpoints:
         Raises:
             WriteError: where the file system does not take it.
         """
-        moved, self._moved = self._moved, None
-        if moved:
-            moved.result()
+        if self._moved:
+            try:
+                self._moved.result()
+            finally:
+                self._moved = None if self._moved.done() else self._moved  # where Ctrl-C ended the waiting
 
     @contextlib.contextmanager
     def _write_errors(self, step):
@@ -129,7 +132,7 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             with contextlib.suppress(OSError):
                 self._remove_parts()
-            paths = self.paths
+            paths = [path for path in self.paths if _step_of(path) != step]
             raise WriteError(
                 f"The checkpoint of step {step} cannot be written: {_reason(error)}. "
                 f"{f'{paths[-1]} is whole' if paths else 'There is none from before'}."
@@ -137,35 +140,52 @@ class Checkpoints:
 
     def _new_folder(self):
         """An empty folder to write a checkpoint to, without what an earlier start may have left."""
-        self._remove_parts()
         os.makedirs(self._model_dir, exist_ok=True)
-        temporary, beside = self._folders()
+        self._remove_parts()
         size = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in self._variables)
-        has_room = self._is_local and shutil.disk_usage(tempfile.gettempdir()).free > 1.1 * size
-        folder = temporary if has_room else beside
-        os.makedirs(folder)
-        return folder
+        with contextlib.suppress(OSError):  # there may be no such directory, or another user's folder in it
+            if self._is_local and shutil.disk_usage(tempfile.gettempdir()).free > 1.1 * size:
+                os.mkdir(self._temporary_folder(), mode=0o700)
+                return self._temporary_folder()
+        os.mkdir(self._folder_beside())
+        return self._folder_beside()
 
-    def _folders(self):
-        # Names that the next start of this run knows: of a killed process it removes what was left.
-        run = hashlib.sha256(os.path.abspath(self._model_dir).encode()).hexdigest()[:16]
-        return os.path.join(tempfile.gettempdir(), f"keras_an-{run}"), os.path.join(self._model_dir, "ckpt_part")
+    def _temporary_folder(self):
+        # A name that the next start of this run knows, to remove what a killed process left; and no other run, not even
+        # one whose folder has the same path in another container.
+        place = os.stat(self._model_dir)
+        run = f"{os.path.realpath(self._model_dir)} {place.st_dev} {place.st_ino} {os.getuid()}"
+        name = f"keras_an-{hashlib.sha256(run.encode()).hexdigest()[:16]}"
+        return os.path.join(tempfile.gettempdir(), name)
+
+    def _folder_beside(self):
+        return os.path.join(self._model_dir, "ckpt_part")
 
     def _move(self, folder, step):
-        with self._write_errors(step):
-            later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
-            names = sorted(os.listdir(folder), key=lambda name: name.endswith(".index"))  # which says that it is whole
-            for name in names:
-                shutil.move(os.path.join(folder, name), os.path.join(self._model_dir, name + ".part"))
-            for name in names:
-                os.replace(os.path.join(self._model_dir, name + ".part"), os.path.join(self._model_dir, name))
-            os.rmdir(folder)
-            kept = [path for path in self.paths if path not in later][-self._max_to_keep :]
-            self._tell_state(kept)
-            for path in self.paths:
-                if path not in kept:
-                    os.remove(path + ".index")
-            self._remove_parts()
+        try:
+            with self._write_errors(step):
+                self._move_whole(folder, step)
+        except WriteError as error:
+            logging.error("%s", error)  # training may end by another error before it asks
+            raise
+
+    def _move_whole(self, folder, step):
+        later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
+        names = sorted(os.listdir(folder), key=lambda name: name.endswith(".index"))  # which says that it is whole
+        if not names[-1:] == [f"ckpt-{step}.index"]:
+            raise OSError(f"{folder} was changed by another process")
+        for name in names:
+            # Without modes and times, which not every mounted file system takes.
+            source, target = os.path.join(folder, name), os.path.join(self._model_dir, name + ".part")
+            shutil.move(source, target, copy_function=shutil.copyfile)
+        for name in names:
+            os.replace(os.path.join(self._model_dir, name + ".part"), os.path.join(self._model_dir, name))
+        kept = [path for path in self.paths if path not in later][-self._max_to_keep :]
+        self._tell_state(kept)
+        for path in self.paths:
+            if path not in kept:
+                os.remove(path + ".index")
+        self._remove_parts()
 
     def restore(self, before=math.inf):
         """Restores the newest checkpoint that is whole.
@@ -211,15 +231,16 @@ class Checkpoints:
         os.replace(part.name, file)
 
     def _remove_parts(self):
-        """Removes what is left of checkpoints that are not whole, or no more."""
+        """Removes what is left of checkpoints that were never whole, or are too many."""
         known = {os.path.basename(path) for path in self.paths}
         for name in _names(self._model_dir):
             match = re.fullmatch(r"(ckpt-\d+)(\.data-.*|\.index\.part|_temp)", name)
             if match and (match[1] not in known or name.endswith((".part", "_temp"))):
                 path = os.path.join(self._model_dir, name)
                 shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-        for folder in self._folders():
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._folder_beside(), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._temporary_folder(), ignore_errors=True)
 
 
 def _reason(error):

@@ -74,6 +74,8 @@ class TrainingLoop:
         Raises:
             ValueError: where no checkpoint can be read, or workers do not see the same ones.
         """
+        self._checkpoints.wait()
+        self.workers.mean(0.0)  # no worker looks for checkpoints before the chief's last one is there
         path = self._checkpoints.restore(before)
         self._last_checkpoint = self.step if path else None
         if self.workers.mean(self.step)[0] != self.step:
@@ -271,6 +273,7 @@ class TrainingLoop:
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=self.step)
         if validation and self.workers.is_chief:
+            self._checkpoints.wait()  # an evaluation may be cut off
             self.evaluate()
 
 
