@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -204,6 +205,20 @@ def test_a_run_that_went_back_leaves_what_came_after(tmp_path, caplog):
         training_loop.train(validate=False)
     assert int(trainer.step) == 12 and checkpoints(tmp_path) == [3, 6, 9, 12]
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-12")
+
+
+def test_no_worker_looks_for_checkpoints_before_the_last_one_is_there(tmp_path, monkeypatch):
+    def mean(*values):
+        if values == (0.0,):
+            seen.append(checkpoints(tmp_path))
+        return list(values)
+
+    seen, move = [], shutil.move
+    monkeypatch.setattr(shutil, "move", lambda *paths, **options: time.sleep(0.1) or move(*paths, **options))
+    training_loop = make_loop(tmp_path, CountingTrainer({6: math.nan}))
+    monkeypatch.setattr(training_loop.workers, "mean", mean)
+    training_loop.train(validate=False)
+    assert seen == [[4]]
 
 
 def test_bad_weights_at_a_signal_leave_the_last_checkpoint(tmp_path):
