@@ -82,7 +82,7 @@ class Checkpoints:
     def save(self, step):
         """Saves everything as the checkpoint of a step, in the chief's folder; all workers call this.
 
-        It is there, and those from before that are too many are gone, once `wait` returns.
+        Once `wait` returns it is in the folder, and older ones beyond `max_to_keep` are gone.
 
         Raises:
             NotFiniteError: where a weight is not finite; nothing is written then.
@@ -234,6 +234,7 @@ class Checkpoints:
         """Removes what is left of checkpoints that were never whole, or are too many."""
         known = {os.path.basename(path) for path in self.paths}
         for name in _names(self._model_dir):
+            # TensorFlow's own folders, `_temp`, are of runs that wrote here directly.
             match = re.fullmatch(r"(ckpt-\d+)(\.data-.*|\.index\.part|_temp)", name)
             if match and (match[1] not in known or name.endswith((".part", "_temp"))):
                 path = os.path.join(self._model_dir, name)
