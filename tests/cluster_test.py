@@ -142,17 +142,10 @@ def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
     assert os.path.basename(tf.train.latest_checkpoint(str(tmp_path / "run"))) == f"ckpt-{steps[0][0]}"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "gan",
-        pytest.param(
-            "inpainting",
-            marks=pytest.mark.skipif(not IS_KERAS_3, reason="takes a minute; the GAN's run is killed on Keras 2"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", RUNS)
 def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path, name):
+    if (name == "gan") == IS_KERAS_3:
+        pytest.skip("takes a minute; each trainer is killed on one Keras")
     main, experiment, override = KILLED[name]
 
     def begin(folder):
