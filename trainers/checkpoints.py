@@ -172,7 +172,7 @@ class Checkpoints:
     def _move_whole(self, folder, step):
         later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
         names = sorted(os.listdir(folder), key=lambda name: name.endswith(".index"))  # which says that it is whole
-        if not names[-1:] == [f"ckpt-{step}.index"]:
+        if names[-1:] != [f"ckpt-{step}.index"]:
             raise OSError(f"{folder} was changed by another process")
         for name in names:
             # Without modes and times, which not every mounted file system takes.
