@@ -35,10 +35,12 @@ BUILDIFIER := npx --yes @bazel/buildifier@8.2.1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch bazel bazel-installed lint format docs package tensorboard clean
+.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch bazel bazel-installed lint format docs package tensorboard clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
+
+environments: $(VENV)/.dev $(VENV_TF215)/.dev $(VENV)-jax/.test $(VENV)-torch/.test ## make all environments (--jobs=2: two at a time)
 
 demo: $(DEMO_VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo); STACK=tf215: on TensorFlow 2.15
 	@$(DEMO_VENV)/bin/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
