@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 
 import numpy as np
 import pytest
@@ -61,6 +62,16 @@ def test_fits_exponents_and_measures_memory(tmp_path, monkeypatch):
     assert [row["size"] for row in report["rows"]] == SIZES
     assert [math.isfinite(row["exponent"]) for row in report["exponents"]] == [True]
     assert [row["extra_bytes"] >= 4 * 4 * 4 * 8 * 2 for row in report["memory"]] == [True]  # at least the output
+
+
+def test_memory_that_cannot_be_measured_has_a_row_that_says_so(tmp_path, monkeypatch, capsys):
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Killed")
+    monkeypatch.setattr(benchmark_layer.subprocess, "run", lambda *arguments, **options: failed)
+    report = _run(tmp_path, sizes=SIZES[0], layers="an", repeats="1", memory="true")
+    assert [(row["size"], row["direction"], row["extra_bytes"], row["note"]) for row in report["memory"]] == [
+        (SIZES[0], direction, None, "cannot run") for direction in ("forward", "forward_backward")
+    ]
+    assert f"| {SIZES[0]} | float32 | forward | cannot run |" in capsys.readouterr().out
 
 
 def test_what_is_too_large_is_not_run(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from attentive_normalization_test import reference, weights_of
 
 from keras_an import AttentiveNormalization
-from layer_test_case import BACKEND, array, randomize_weights
+from keras_an.backend import ops
+from layer_test_case import BACKEND, array, gradients, randomize_weights, tensors
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -89,3 +90,25 @@ def test_layout_sums_to_one(x, exponent, num_entities, training, seed):
 )
 def test_a_new_layer_is_the_identity(x, options, training):
     np.testing.assert_array_equal(array(AttentiveNormalization(**options)(x, training=training)), x)
+
+
+@examples
+@hypothesis.given(feature_maps(), st.integers(1, 6), st.booleans(), seeds)
+def test_gradients_are_the_slopes_of_the_float64_reference(x, num_entities, value_projection, seed):
+    """Along a random direction of the inputs, and of each weight."""
+    layer = random_layer(x, seed, num_entities=num_entities, value_projection=value_projection, self_sampling=False)
+    weights, random = weights_of(layer), np.random.default_rng(seed)
+    weighting = random.normal(size=x.shape).astype(np.float32)
+    variables = [getattr(layer, name) for name in weights]
+    found = gradients(lambda x: ops.sum(layer(x) * tensors(weighting)), [x], variables)
+
+    def value(**changed):
+        point = {"images": x, **weights, **changed}
+        return np.sum(reference(point.pop("images"), point)[0] * weighting)
+
+    for name, gradient in zip(["images", *weights], found):
+        direction, start = random.normal(size=gradient.shape), weights.get(name, x)
+        rise = value(**{name: start + 1e-5 * direction}) - value(**{name: start - 1e-5 * direction})
+        terms = gradient * direction
+        # What float32 rounds off grows with the terms of the sum, not with the sum.
+        assert abs(rise / 2e-5 - np.sum(terms)) <= 1e-3 * np.sum(np.abs(terms)) + 1e-3, name

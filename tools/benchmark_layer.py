@@ -284,7 +284,11 @@ def checked_cases():
         raise program.ToolError(
             "--jit must be on with JAX: without it, Python itself would be timed. Received: --jit=false"
         )
-    sizes = FLAGS.sizes + EXPONENT_SIZES * FLAGS.exponent
+    return cases_of(FLAGS.sizes + EXPONENT_SIZES * FLAGS.exponent)
+
+
+def cases_of(sizes):
+    """Every size, once, in every dtype and pass of the flags."""
     return [Case(*case) for case in itertools.product(dict.fromkeys(sizes), FLAGS.dtypes, PASSES[FLAGS.direction])]
 
 
@@ -388,7 +392,8 @@ def memory_rows(layer):
         result = subprocess.run(command, env=environ, cwd=root, capture_output=True, text=True)
     if result.returncode:
         logging.error("The memory of %s could not be measured:\n%s", layer, result.stderr[-2000:])
-        return []
+        unknown = {"extra_bytes": None, "times_input": None}
+        return [case.row(layer, "cannot run", **unknown) for case in cases_of(FLAGS.sizes)]
     return json.loads(result.stdout.splitlines()[-1])
 
 
