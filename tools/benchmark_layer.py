@@ -246,7 +246,7 @@ def benchmark():
     """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
     cases = checked_cases()
     if FLAGS.memory_dump:
-        print(json.dumps([memory_row(FLAGS.layers[0], case) for case in cases]))
+        print(json.dumps([measured_memory_row(FLAGS.layers[0], case) for case in cases]))
         return
     report = {"environment": environment(), "rows": []}
     print(report["environment"])
@@ -392,14 +392,16 @@ def memory_rows(layer):
         result = subprocess.run(command, env=environ, cwd=root, capture_output=True, text=True)
     if result.returncode:
         logging.error("The memory of %s could not be measured:\n%s", layer, result.stderr[-2000:])
-        unknown = {"extra_bytes": None, "times_input": None}
-        return [case.row(layer, "cannot run", **unknown) for case in cases_of(FLAGS.sizes)]
+        return [memory_row(layer, case, None, "cannot run") for case in cases_of(FLAGS.sizes)]
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def memory_row(layer, case):
+def measured_memory_row(layer, case):
     # XLA plans without running.
-    extra_bytes, note = attempt(layer, case, Program.extra_bytes, runs=not FLAGS.jit)
+    return memory_row(layer, case, *attempt(layer, case, Program.extra_bytes, runs=not FLAGS.jit))
+
+
+def memory_row(layer, case, extra_bytes, note):
     return case.row(layer, note, extra_bytes=extra_bytes, times_input=extra_bytes and extra_bytes / case.input_bytes)
 
 
