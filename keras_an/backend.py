@@ -217,6 +217,32 @@ def custom_gradient(forward, backward):
     return _custom_gradient(function)
 
 
+def take_rows(rows, indices):
+    """Some rows of a matrix, and the matrix itself for whatever else needs it.
+
+    On TensorFlow the gradient of a gather is a matrix of zeros but for a few rows, to be added to the gradient of all
+    else. Here those rows are added in place.
+
+    Args:
+        rows: `(rows, channels)`.
+        indices: int32 of any shape.
+
+    Returns:
+        `rows`, and `(*indices.shape, channels)`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return rows, ops.take(rows, indices, axis=0)
+    from tensorflow import gather, tensor_scatter_nd_add
+
+    def take(rows):
+        def gradient(by_rows, by_taken):
+            return tensor_scatter_nd_add(by_rows, indices[..., None], by_taken)
+
+        return (rows, gather(rows, indices)), gradient
+
+    return _custom_gradient(take)(rows)
+
+
 def _only_cpus():
     from tensorflow import config
 

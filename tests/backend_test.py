@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from keras_an import backend
-from keras_an.backend import SeedGenerator, add_replica_state, keras, ops, random_uniform
-from layer_test_case import dtype_of, per_replica, tensors
+from keras_an.backend import SeedGenerator, add_replica_state, keras, ops, random_uniform, take_rows
+from layer_test_case import differentiate, dtype_of, gradients, per_replica, tensors
 
 PACKAGE = pathlib.Path(backend.__file__).parent
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]], np.float32)
@@ -124,6 +124,32 @@ def test_random_numbers_go_on_inside_a_compiled_function(tf):
     twin = SeedGenerator(3)
     draw = tf.function(lambda: random_uniform((8,), twin))
     np.testing.assert_array_equal([np.asarray(draw()) for _ in range(2)], expected)
+
+
+ROWS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+INDICES = np.array([[4, 1, 1], [0, 4, 1]], np.int32)  # some twice and thrice, 2 and 3 never
+
+
+def cubes(rows):
+    """Of all rows, and of some that are taken, of which each counts double."""
+    rows, taken = take_rows(rows, tensors(INDICES))
+    return ops.sum(rows * ops.square(rows)) + 2.0 * ops.sum(taken * ops.square(taken))
+
+
+def test_taken_rows_are_those_of_the_indices():
+    rows, taken = take_rows(tensors(ROWS), tensors(INDICES))
+    np.testing.assert_array_equal(rows, ROWS)
+    np.testing.assert_array_equal(taken, ROWS[INDICES])
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradient_of_taken_rows_adds_to_that_of_all_rows(jit):
+    """The first, and the gradient of its square, as a gradient penalty needs it."""
+    times = 1.0 + 2.0 * np.bincount(INDICES.ravel(), minlength=5)[:, None]
+    (first,) = gradients(cubes, [ROWS], [], jit=jit)
+    np.testing.assert_allclose(first, times * 3.0 * ROWS**2, rtol=1e-5)
+    (second,) = gradients(lambda rows: ops.sum(ops.square(differentiate(cubes, rows))), [ROWS], [], jit=jit)
+    np.testing.assert_allclose(second, times**2 * 36.0 * ROWS**3, rtol=1e-5)
 
 
 class Counter(keras.layers.Layer):

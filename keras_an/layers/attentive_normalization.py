@@ -12,6 +12,7 @@ from keras_an.backend import (
     keras,
     ops,
     register_serializable,
+    take_rows,
 )
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
@@ -256,7 +257,10 @@ class AttentiveNormalization(keras.layers.Layer):
             features = _move_axis(features, 1, -1)
         *outer, channels = ops.shape(features)  # outer: batch, *spatial
         flat = ops.reshape(features, (outer[0], math.prod(outer[1:]), channels))  # (batch, positions, channels)
-        layout = self._layout(flat, outer, bool(training) and self.self_sampling)
+        keys = None
+        if training and self.self_sampling:
+            flat, keys = self._sampled_keys(flat, outer)
+        layout = self._layout(flat, keys)
         outputs = ops.reshape(flat + self._normalize(flat, layout), (*outer, channels))
         if self.data_format == "channels_first":
             outputs = _move_axis(outputs, -1, 1)
@@ -269,28 +273,28 @@ class AttentiveNormalization(keras.layers.Layer):
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
         return self(inputs, training=training, return_layout=True)[1]
 
-    def _layout(self, flat, outer, sampling):
+    def _layout(self, flat, keys):
         """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
         filters, bias = self.entities, None  # (entities, channels)
-        if sampling:
+        if keys is not None:
             weight = self.sampling_weight
             if self.statistics == "released":
                 weight = ops.clip(weight, 0.0, 1.0)
-            keys = self._sampled_keys(flat, outer) * weight[:, None]  # (batch, entities, key_dim)
+            keys = keys * weight[:, None]  # (batch, entities, key_dim)
             filters = filters + ops.matmul(keys, ops.transpose(self.query_kernel))  # (batch, entities, channels)
             bias = ops.sum(keys * self.query_bias, axis=-1)[:, None]  # (batch, 1, entities)
         return soft_layout(flat, filters, bias, self.temperature)
 
     def _sampled_keys(self, flat, outer):
-        """Max-pooled keys of `num_entities` windows of every image: `(batch, num_entities, key_dim)`."""
+        """`flat`, and max-pooled keys of windows of every image, `(batch, num_entities, key_dim)`."""
         batch_size, *spatial = outer
         grid = [ops.maximum(size // self.pool_size, 1) for size in spatial]
         windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
         indices = window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
         indices = indices + (ops.arange(batch_size) * math.prod(spatial))[:, None, None]
-        rows = ops.reshape(flat, (-1, flat.shape[-1]))  # (batch * positions, channels)
-        keys = ops.matmul(ops.take(rows, indices, axis=0), self.key_kernel) + self.key_bias
-        return ops.max(keys, axis=2)
+        rows, taken = take_rows(ops.reshape(flat, (-1, flat.shape[-1])), indices)  # (batch * positions, channels)
+        keys = ops.matmul(taken, self.key_kernel) + self.key_bias
+        return ops.reshape(rows, ops.shape(flat)), ops.max(keys, axis=2)
 
     def _normalize(self, flat, layout):
         """rho times the regional normalisation: `(batch, positions, channels)`."""
