@@ -1,6 +1,8 @@
 """Strategies, precision and seeds."""
 
+import ctypes
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -42,6 +44,25 @@ def test_gpus_are_limited_in_number_and_grow_their_memory(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: growing.append((gpu, on)))
     distribution.set_up_runtime(RuntimeConfig(num_gpus=2))
     assert seen == [(["GPU:0", "GPU:1"], "GPU")] and growing == [("GPU:0", True), ("GPU:1", True)]
+
+
+def test_freed_memory_is_kept_for_what_is_taken_next():
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        pytest.skip("There is no glibc")
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+
+    def page_faults():
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        block = libc.malloc(2**26)  # above what glibc itself ever keeps
+        ctypes.memset(block, 1, 2**26)
+        libc.free(block)
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+    distribution.set_up_runtime(RuntimeConfig())
+    page_faults()
+    assert page_faults() < 16  # of 32 pages of 2 MiB, or 16,384 of 4 KiB
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ def main(argv):
 
 def benchmark():
     """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
+    from trainers.distribution import keep_freed_memory  # noqa: TID251 - as training does
+
+    keep_freed_memory()
     sizes = [parsed_size(text) for text in FLAGS.image_batches]
     loops, replicas = program.positive_integers("steps_per_loop"), program.positive_integers("replicas")
     if max(replicas) > 1:

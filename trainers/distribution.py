@@ -1,5 +1,6 @@
 """Strategies of `tf.distribute`, the workers of a cluster, precision and seeds, from the `runtime` group."""
 
+import ctypes
 import json
 import os
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras_an.backend import keras
 
 _SLURM_PORT = 8888
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _ALL_REDUCE = {
     "nccl": tf.distribute.NcclAllReduce,
     "hierarchical_copy": tf.distribute.HierarchicalCopyAllReduce,
@@ -18,7 +20,8 @@ _ALL_REDUCE = {
 def set_up_runtime(runtime):
     """Sets devices, the precision policy, the seeds and determinism of the process. Call before anything is built.
 
-    GPUs beyond `runtime.num_gpus` are hidden, and the others' memory is taken as it is needed.
+    GPUs beyond `runtime.num_gpus` are hidden, and the others' memory is taken as it is needed. Without GPUs, memory is
+    kept as `keep_freed_memory` says.
 
     Args:
         runtime: `schema.RuntimeConfig`.
@@ -36,11 +39,25 @@ def set_up_runtime(runtime):
         tf.config.set_visible_devices(gpus[: runtime.num_gpus], "GPU")
     for gpu in gpus[: runtime.num_gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)
+    if not runtime.num_gpus:
+        keep_freed_memory()
     policy = "float32" if runtime.mixed_precision_dtype == "float32" else f"mixed_{runtime.mixed_precision_dtype}"
     keras.mixed_precision.set_global_policy(policy)
     keras.utils.set_random_seed(runtime.seed)
     if runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def keep_freed_memory():
+    """Has glibc keep what this process frees for what it takes next; where there is no glibc, does nothing.
+
+    It would give blocks of the size of feature maps back to the system at once. That the system clears the pages of the
+    next ones took an eighth of the training of digits on two cores.
+    """
+    mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)  # no block is the system's own
+        mallopt(_M_TRIM_THRESHOLD, -1)  # and the heap never shrinks
 
 
 def get_strategy(runtime):
