@@ -221,7 +221,7 @@ def take_rows(rows, indices):
     """Some rows of a matrix, and the matrix itself for whatever else needs it.
 
     On TensorFlow the gradient of a gather is a matrix of zeros but for a few rows, to be added to the gradient of all
-    else. Here those rows are added in place.
+    else. Here those few rows alone are added to it.
 
     Args:
         rows: `(rows, channels)`.
