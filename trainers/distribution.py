@@ -20,8 +20,8 @@ _ALL_REDUCE = {
 def set_up_runtime(runtime):
     """Sets devices, the precision policy, the seeds and determinism of the process. Call before anything is built.
 
-    GPUs beyond `runtime.num_gpus` are hidden, and the others' memory is taken as it is needed. Without GPUs, memory is
-    kept as `keep_freed_memory` says.
+    GPUs beyond `runtime.num_gpus` are hidden, and the others' memory is taken as it is needed; without any,
+    `keep_freed_memory`.
 
     Args:
         runtime: `schema.RuntimeConfig`.
@@ -39,8 +39,7 @@ def set_up_runtime(runtime):
         tf.config.set_visible_devices(gpus[: runtime.num_gpus], "GPU")
     for gpu in gpus[: runtime.num_gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)
-    if not runtime.num_gpus:
-        keep_freed_memory()
+    keep_freed_memory()
     policy = "float32" if runtime.mixed_precision_dtype == "float32" else f"mixed_{runtime.mixed_precision_dtype}"
     keras.mixed_precision.set_global_policy(policy)
     keras.utils.set_random_seed(runtime.seed)
@@ -49,13 +48,13 @@ def set_up_runtime(runtime):
 
 
 def keep_freed_memory():
-    """Has glibc keep what this process frees for what it takes next; where there is no glibc, does nothing.
+    """Has glibc keep what this process frees for what it takes next; does nothing with GPUs, or without glibc.
 
     It would give blocks of the size of feature maps back to the system at once. That the system clears the pages of the
     next ones took an eighth of the training of digits on two cores.
     """
     mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
-    if mallopt:
+    if mallopt and not tf.config.get_visible_devices("GPU"):
         mallopt(_M_MMAP_MAX, 0)  # no block is the system's own
         mallopt(_M_TRIM_THRESHOLD, -1)  # and the heap never shrinks
 

@@ -286,7 +286,7 @@ class AttentiveNormalization(keras.layers.Layer):
         return soft_layout(flat, filters, bias, self.temperature)
 
     def _sampled_keys(self, flat, outer):
-        """`flat`, and max-pooled keys of windows of every image, `(batch, num_entities, key_dim)`."""
+        """`flat`, whose gradient takes theirs, and max-pooled keys of windows, `(batch, num_entities, key_dim)`."""
         batch_size, *spatial = outer
         grid = [ops.maximum(size // self.pool_size, 1) for size in spatial]
         windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
