@@ -18,12 +18,9 @@ TESTED_torch := torch==2.13.0
 # the alphabet: by their number of tests, those with few long ones would be left for the end.
 TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # The layer package's tests, which run on every Keras.
-LAYER_TESTS := $(patsubst %,tests/%_test.py,adversarial attentive_normalization backend composition \
-	conditional_batch_normalization folding golden inpainting_critics inpainting_generator known_pixels layout layouts masked_mean \
-	nearest_upsampling orthogonality products projection_discriminator properties public_api reconstruction regions \
-	residual_generator self_attention spectral_normalization)
+LAYER_TESTS := $(addprefix tests/,package ops layers losses models)
 # Of the trainers' tests those that guard most for their time on tf-keras.
-TRAINER_TESTS := $(patsubst %,tests/%_test.py,checkpoints gan_trainer inpainting_trainer)
+TRAINER_TESTS := $(patsubst %,tests/training/%_test.py,checkpoints gan_trainer inpainting_trainer)
 # JAX compiles each operation for each shape, which is what its tests spend their time on: a cache for later runs.
 CACHED_jax := JAX_COMPILATION_CACHE_DIR=$(VENV)-jax/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
@@ -63,7 +60,7 @@ test-tf-keras: $(VENV)/.dev ## the layer package and both trainers on tf-keras, 
 	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(TRAINER_TESTS) $(LAYER_TESTS)
 
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
-	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmark_layer_test.py
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmarks/layer_test.py
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)

@@ -36,7 +36,7 @@ TRAIN = [
     "tensorflow-datasets>=4.9.3,<4.10",
     "tqdm>=4.60,<5",
 ]
-# LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmark_inference; tested on Python 3.11.
+# LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmarks.inference; tested on Python 3.11.
 EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
 TEST = ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
 # What checks, packages and documents; Python 3.9 runs the tests without those that need 3.10.

@@ -16,7 +16,7 @@ import keras_an
 
 # Where TensorFlow has no `tf.estimator` any more, `import tensorflow_gan` fails, but its losses work. The trainers load
 # them past that; on TensorFlow 2.15 it is `tensorflow_gan.losses.losses_impl` itself.
-from trainers import tfgan
+from trainers.evaluation import tfgan
 
 BATCH, LATENT, STEPS = 64, 32, 200
 images, labels = load_digits(return_X_y=True)

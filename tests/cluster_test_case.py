@@ -86,7 +86,7 @@ def main(runs):
     """
     from gan_test_case import call_main
     from keras_an.layers import attentive_normalization
-    from trainers import distribution
+    from trainers.training import distribution
 
     attentive_normalization.sample_positions = fixed_positions
     make, made = distribution.get_strategy, []

@@ -15,11 +15,11 @@ def pytest_test(name, data = [], deps = [], **kwargs):
         name = name,
         srcs = [
             name + ".py",
-            "run_pytest.py",
+            "//tests:run_pytest.py",
         ],
         args = [native.package_name() + "/" + name + ".py"],
         data = data + ["//:pyproject.toml"],
-        main = "run_pytest.py",
-        deps = deps + [":conftest"],
+        main = "//tests:run_pytest.py",
+        deps = deps + ["//tests:conftest"],
         **kwargs
     )

@@ -114,8 +114,8 @@ def trained_run(tmp_path_factory):
 
 
 def run_in_this_process(form, path, probes):
-    """`tools.exports.run_in_fresh_process` without the process, for tests of something else: that takes seconds."""
-    from tools import fresh_process
+    """`exports.run_in_fresh_process` without the process, which takes seconds: for tests of something else."""
+    from tools.exporting import fresh_process
 
     if form != "saved_model":
         run = fresh_process.RUNTIMES[form](path)

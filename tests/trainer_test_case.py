@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from trainers import input_pipelines, optimizers
+from trainers.data import input_pipelines
+from trainers.training import optimizers
 
 ONE = tf.distribute.OneDeviceStrategy("CPU:0")
 

@@ -1,1 +1,4 @@
-"""Programs that convert or show what was trained. Run from a clone with `python -m tools.<name>`."""
+"""Programs that use what was trained, and their parts; no training.
+
+Run them from a clone with `python -m tools.<name>`.
+"""

@@ -7,7 +7,7 @@ Reads a run or one of its checkpoints, a `.keras` file, a `.weights.h5` file (wi
 `params.yaml` beside it), or a TensorFlow 1 checkpoint of the authors' released inpainting code. Writes, as `--format`
 asks:
 
-`saved_model`: a SavedModel with all signatures of `tools/gan_serving.py` or `tools/inpainting_serving.py`.
+`saved_model`: a SavedModel with all signatures of `gan_serving.py` or `inpainting_serving.py` in `tools/exporting`.
 `generator.keras` (`keras`): the network with its weights, for `keras.saving.load_model` where keras_an is imported.
 `generator.weights.h5` and `generator.json` (`weights`): for `load_weights` of the same network on the same Keras. Of
 the released code, `keras_an.models.inpainting_generator(g_cnum, num_entities=num_entities, statistics="released")`.
@@ -39,7 +39,7 @@ flags.DEFINE_bool("use_ema", True, "Whether to take the averaged weights of a ru
 
 def main(argv):
     from tools import program
-    from tools.exports import ExportError
+    from tools.exporting.exports import ExportError
     from trainers.configs import ConfigError
     from trainers.configs.networks import CheckpointError
 
@@ -53,9 +53,9 @@ def convert(checkpoint, output_dir, formats, signature="serving_default", use_em
     """Writes a generator in several formats, each of which is verified before all take their place.
 
     Args:
-        checkpoint: as `tools.generators.load` takes it.
+        checkpoint: as `tools.exporting.generators.load` takes it.
         output_dir: folder to write to. What this tool wrote there is replaced; anything else is refused.
-        formats: keys of `tools.exports.FORMATS`.
+        formats: keys of `tools.exporting.exports.FORMATS`.
         signature: the one that LiteRT and ONNX get.
         use_ema: whether the averaged weights of a run are taken.
 
@@ -65,7 +65,7 @@ def convert(checkpoint, output_dir, formats, signature="serving_default", use_em
     """
     import tensorflow as tf
 
-    from tools import exports, generators
+    from tools.exporting import exports, generators
 
     tf.config.set_visible_devices([], "GPU")  # to compare on the same device
     model, serving, metadata = generators.load(checkpoint, use_ema)

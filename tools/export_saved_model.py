@@ -3,11 +3,11 @@
 python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model
 python -m tools.export_saved_model --model_dir=runs/demo --best=min:frechet_distance --output_dir=best
 
-`tools/gan_serving.py` and `tools/inpainting_serving.py` describe the signatures. The graph holds no power iteration
-and, but for the signature `generate`, no randomness; any batch size goes in, and of inpainting any size of image. The
-SavedModel is run in a process that cannot import this package, also through `saved_model_cli run`, and compared with
-the live model before it takes its place. `keras_an_export.json` in it tells versions, experiment, step, scores, ranges
-and the names of the classes. docs/export.md shows what to do with it.
+`gan_serving.py` and `inpainting_serving.py` in `tools/exporting` describe the signatures. The graph holds no power
+iteration and, but for the signature `generate`, no randomness; any batch size goes in, and of inpainting any size of
+image. The SavedModel is run in a process that cannot import this package, also through `saved_model_cli run`, and
+compared with the live model before it takes its place. `keras_an_export.json` in it tells versions, experiment, step,
+scores, ranges and the names of the classes. docs/export.md shows what to do with it.
 """
 
 from absl import app, flags, logging
@@ -24,7 +24,7 @@ flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "bfloat16"], "Of th
 
 def main(argv):
     from tools import program
-    from tools.exports import ExportError
+    from tools.exporting.exports import ExportError
     from trainers.configs import ConfigError
     from trainers.configs.networks import CheckpointError
 
@@ -55,7 +55,7 @@ def export(model_dir, output_dir, checkpoint=None, best=None, use_ema=True, dtyp
     """
     import tensorflow as tf
 
-    from tools import exports, generators, runs
+    from tools.exporting import exports, generators, runs
 
     tf.config.set_visible_devices([], "GPU")  # to compare on the same device, beside a run that trains on it
     if best and checkpoint:

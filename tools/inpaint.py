@@ -320,7 +320,7 @@ def write_completed(path, picture, mask, completed):
     """Writes a result, whole or not at all, and returns its RGB, uint8 (height, width, 3)."""
     from PIL import Image
 
-    from trainers.pictures import to_uint8
+    from trainers.monitoring.pictures import to_uint8
 
     pixels = np.where(mask > 0, to_uint8(completed[None])[0], picture.pixels)
     bands = pixels if picture.alpha is None else np.concatenate([pixels, picture.alpha], axis=-1)
@@ -337,7 +337,7 @@ def write_layout(path, pixels, layout):
         pixels: uint8 (height, width, 3).
         layout: float32 (height / 4, width / 4, entities), sides rounded up.
     """
-    from trainers.pictures import layout_grid, write_png
+    from trainers.monitoring.pictures import layout_grid, write_png
 
     height, width = layout.shape[:2]
     sides = [(0, CELL * height - pixels.shape[0]), (0, CELL * width - pixels.shape[1]), (0, 0)]

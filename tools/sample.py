@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
-from tools.exports import METADATA_FILE
+from tools.exporting.exports import METADATA_FILE
 from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
@@ -169,7 +169,7 @@ def load(path, needs_layouts):
 
 def draw_latents(indices, latent_dim, seed, truncation):
     """Latents by their number: float32 (indices, latent_dim), each a function of its index and the flags alone."""
-    from tools.latents import draw_latent
+    from tools.exporting.latents import draw_latent
 
     keys = np.array([(seed, index) for index in indices], np.int64)
     return np.stack([draw_latent(key, truncation, latent_dim) for key in keys])
@@ -205,7 +205,7 @@ def generate(serve, latents_of, labels):
 
 def write_samples(serve, latents_of, labels):
     """Writes the images, their layouts and the grids of both."""
-    from trainers.pictures import image_grid, layout_grid, to_uint8, write_png
+    from trainers.monitoring.pictures import image_grid, layout_grid, to_uint8, write_png
 
     labels_in_turn = [labels[index % len(labels)] for index in range(FLAGS.num)]
     tiles = {"grid": [], "layouts": []}
@@ -234,7 +234,7 @@ def num_columns(num, num_labels):
 
 def write_interpolation(serve, latents_of, labels):
     """Writes a row for each label: the images between its first two latents."""
-    from trainers.pictures import image_grid, to_uint8, write_png
+    from trainers.monitoring.pictures import image_grid, to_uint8, write_png
 
     ends = latents_of(range(2 * len(labels)))
     pairs = zip(ends, ends[len(labels) :])

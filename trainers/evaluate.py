@@ -56,13 +56,15 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
 
     Returns:
         JSON values by name: `checkpoint`, `scores`, floats by name, and of a class-conditional GAN `num_samples`,
-        `seed` and what `metrics.GanEvaluator.description` tells about features and real images; and the scores as text.
+        `seed` and what `GanEvaluator.description` tells about features and real images; and the scores as text.
 
     Raises:
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
-    from trainers import configs, distribution, inpainting_metrics, metrics, run_directory
+    from trainers import configs
     from trainers.configs.networks import find_checkpoint, restore_generator
+    from trainers.evaluation import gan_evaluator, inpainting_evaluator
+    from trainers.training import distribution, run_directory
 
     path = os.path.join(model_dir, run_directory.PARAMS_FILE)
     if not os.path.exists(path):
@@ -76,10 +78,10 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
     with strategy.scope():
         generator = restore_generator(params, checkpoint)
     if params.application == "inpainting":
-        evaluator = inpainting_metrics.InpaintingEvaluator(params, generator)
+        evaluator = inpainting_evaluator.InpaintingEvaluator(params, generator)
         scores = evaluator.evaluate()
         return {"checkpoint": checkpoint, "scores": scores}, evaluator.table(scores)
-    evaluator = metrics.GanEvaluator(params, model_dir, generator, strategy=strategy, seed=seed)
+    evaluator = gan_evaluator.GanEvaluator(params, model_dir, generator, strategy=strategy, seed=seed)
     scores = evaluator.evaluate()
     result = {
         "checkpoint": checkpoint,

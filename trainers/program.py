@@ -46,7 +46,9 @@ def main(argv, application, build):
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
     import tensorflow as tf
 
-    from trainers import checkpoints, configs, input_pipelines, loop, run_directory
+    from trainers import configs
+    from trainers.data import input_pipelines
+    from trainers.training import checkpoints, loop, run_directory
 
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)

@@ -20,7 +20,9 @@ def build(params, model_dir, profile_steps=None):
     Raises:
         ValueError: where networks, devices and data do not go together.
     """
-    from trainers import distribution, gan_trainer, input_pipelines, loop, metrics
+    from trainers.data import input_pipelines
+    from trainers.evaluation import gan_evaluator
+    from trainers.training import distribution, gan_trainer, loop
 
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
@@ -31,7 +33,8 @@ def build(params, model_dir, profile_steps=None):
     trainer = gan_trainer.GanTrainer(params, strategy)
 
     def make_evaluator():
-        return metrics.GanEvaluator(params, model_dir, trainer.ema_generator, trainer.discriminator, strategy)
+        networks = trainer.ema_generator, trainer.discriminator
+        return gan_evaluator.GanEvaluator(params, model_dir, *networks, distribution.evaluation_strategy(strategy))
 
     def make_dataset(start_batch):
         return input_pipelines.training_dataset(

@@ -20,7 +20,9 @@ def build(params, model_dir, profile_steps=None):
     Raises:
         ValueError: where networks, masks, devices and data do not go together.
     """
-    from trainers import distribution, inpainting_metrics, inpainting_trainer, input_pipelines, loop
+    from trainers.data import input_pipelines
+    from trainers.evaluation import inpainting_evaluator
+    from trainers.training import distribution, inpainting_trainer, loop
 
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
@@ -29,7 +31,7 @@ def build(params, model_dir, profile_steps=None):
     trainer = inpainting_trainer.InpaintingTrainer(params, strategy)
 
     def make_evaluator():
-        return inpainting_metrics.InpaintingEvaluator(params, trainer.ema_generator)
+        return inpainting_evaluator.InpaintingEvaluator(params, trainer.ema_generator)
 
     def make_dataset(start_batch):
         return input_pipelines.training_dataset(

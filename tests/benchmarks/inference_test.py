@@ -1,0 +1,35 @@
+"""The benchmark of inference runs, and counts."""
+
+import re
+
+import pytest
+
+from gan_test_case import call_main, imported_main, trained_run
+
+
+@pytest.mark.slow
+def test_table_of_a_run(tmp_path_factory, capsys):
+    model_dir, _ = trained_run(tmp_path_factory)
+    flags = {"batch_sizes": "2", "num_calls": 2, "formats": "saved_model"}
+    call_main("tools.benchmarks.inference", model_dir=model_dir, **flags)
+    header, _, row = capsys.readouterr().out.strip().splitlines()
+    assert header == "| batch | Keras | Keras, one graph | SavedModel |"
+    rates = re.findall(r"([\d,]+)/s, ([\d.]+) x", row)
+    assert row.startswith("| 2 |") and len(rates) == 3 and rates[0][1] == "1.00"
+    assert all(int(rate.replace(",", "")) > 0 for rate, _ in rates)
+    memory = re.findall(r"x, (\S+) MiB", row)
+    assert float(memory[0]) > 0 and float(memory[1]) >= 0
+
+
+def test_table_tells_rates_in_times_of_keras():
+    with imported_main("tools.benchmarks.inference") as module:
+        text = module.table({8: {"Keras": 100.0, "SavedModel": 250.0}}, {8: {"Keras": 30.0, "SavedModel": 12.0}})
+    assert text.splitlines()[-1] == "| 8 | 100/s, 1.00 x, 30 MiB | 250/s, 2.50 x, 12 MiB |"
+
+
+def test_batch_size_of_nothing_is_refused(tmp_path, caplog):
+    with pytest.raises(SystemExit) as caught:
+        call_main("tools.benchmarks.inference", model_dir=tmp_path, batch_sizes="8,0")
+    assert (
+        caught.value.code == 2 and "--batch_sizes must be positive integers. Received: --batch_sizes=8,0" in caplog.text
+    )

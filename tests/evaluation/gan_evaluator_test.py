@@ -1,0 +1,232 @@
+"""The evaluator: what it scores and against what, on one replica and on two, and what it keeps and refuses."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gan_test_case import SCORES, fake_inception, small_params
+from trainers.configs.networks import build_networks
+from trainers.data import input_pipelines
+from trainers.evaluation import gan_evaluator, inception_features, real_statistics
+
+STATISTICS = "real_statistics_classifier.npz"
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return build_networks(small_params())
+
+
+def make_evaluator(model_dir, networks, seed=1, strategy=None, **overrides):
+    params = small_params(task__evaluation__classifier_epochs=4, runtime__seed=seed, **overrides)
+    return gan_evaluator.GanEvaluator(params, str(model_dir), *networks, strategy=strategy)
+
+
+@pytest.fixture(scope="module")
+def evaluated(networks, tmp_path_factory):
+    """An evaluator that has trained its classifier, its folder, and the scores."""
+    model_dir = tmp_path_factory.mktemp("evaluated")
+    evaluator = make_evaluator(model_dir, networks)
+    return evaluator, model_dir, evaluator.evaluate()
+
+
+@pytest.fixture
+def evaluator(evaluated):
+    return evaluated[0]
+
+
+@pytest.fixture
+def inception(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(inception_features, "NUM_FEATURES", 6)
+    return fake_inception(tmp_path_factory.mktemp("inception") / "model")
+
+
+def digits(split="test"):
+    return input_pipelines.load_arrays(small_params(task__train_data__split=split).task.train_data, 16)
+
+
+def test_scores_are_finite_and_named(evaluated):
+    _, _, scores = evaluated
+    assert set(scores) == SCORES
+    assert all(np.isfinite(value) for value in scores.values())
+
+
+def test_classifier_knows_real_digits_and_scores_tell_real_from_noise(evaluated):
+    _, _, scores = evaluated
+    assert scores["classifier_test_accuracy"] > 0.8
+    assert scores["label_accuracy"] < 0.4
+    assert 0.0 < scores["frechet_distance_floor"] < 0.1 * scores["frechet_distance"]
+    assert scores["recall"] < 0.3 and scores["kernel_distance"] > 0.1
+
+
+def test_scores_of_real_digits_in_place_of_generated_ones_are_good(evaluated, monkeypatch):
+    evaluator, _, _ = evaluated
+    images, labels = digits()
+    assert len(labels) > 300
+    batches = [(images[start : start + 30], labels[start : start + 30]) for start in range(0, len(labels), 30)]
+    monkeypatch.setattr(evaluator, "sample_batches", lambda count: iter(batches))
+    scores = evaluator.evaluate()
+    assert scores["label_accuracy"] == scores["classifier_test_accuracy"]
+    assert scores["frechet_distance"] == pytest.approx(0.0, abs=1e-3)
+    # Of equal sets the unbiased estimate is negative: only between the sets are images compared with themselves.
+    assert -0.05 * evaluated[2]["kernel_distance"] < scores["kernel_distance"] <= 0.0
+    assert scores["spread_ratio"] == pytest.approx(1.0, rel=1e-6)
+    assert scores["precision"] == scores["recall"] == 1.0
+    assert 7.0 < scores["classifier_score"] <= 10.0
+
+
+def test_classifier_and_statistics_are_made_once_a_folder(evaluated, networks, monkeypatch):
+    evaluator, model_dir, scores = evaluated
+    assert {path.name for path in model_dir.iterdir()} == {"classifier.weights.h5", STATISTICS}
+    before = {path: path.read_bytes() for path in model_dir.iterdir()}
+    second = make_evaluator(model_dir, networks, seed=2)
+    monkeypatch.setattr(second, "_measured", lambda data: pytest.fail("measured again"))
+    second_scores = second.evaluate()
+    assert {path: path.read_bytes() for path in model_dir.iterdir()} == before
+    for name in ("classifier_test_accuracy", "frechet_distance_floor"):
+        assert second_scores[name] == scores[name]
+    assert second_scores["frechet_distance"] != scores["frechet_distance"]
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ({"task__validation_data__split": "train"}, "validation_data.split: 'test' in the file, 'train' here"),
+        ({"task__train_data__split": "test"}, "train_data.split: 'train' in the file, 'test' here"),
+    ],
+)
+def test_statistics_of_other_data_are_refused_at_once(evaluated, networks, override, message):
+    _, model_dir, _ = evaluated
+    with pytest.raises(real_statistics.StatisticsError) as caught:
+        make_evaluator(model_dir, networks, **override)
+    assert message in str(caught.value) and str(model_dir / STATISTICS) in str(caught.value)
+
+
+def test_statistics_by_another_classifier_are_refused(evaluated, networks, tmp_path):
+    evaluator, model_dir, _ = evaluated
+    (tmp_path / STATISTICS).write_bytes((model_dir / STATISTICS).read_bytes())
+    second = make_evaluator(tmp_path, networks, seed=2)  # has no weights yet that could be compared
+    with pytest.raises(real_statistics.StatisticsError, match="weights_sha256: '") as caught:
+        second.evaluate()
+    assert evaluator.description()["weights_sha256"] in str(caught.value)
+    assert second.description()["weights_sha256"] in str(caught.value)
+
+
+def test_how_data_are_read_in_training_plays_no_part(evaluated, networks):
+    _, model_dir, _ = evaluated
+    make_evaluator(model_dir, networks, task__validation_data__global_batch_size=31, task__train_data__cache="true")
+
+
+def test_inception_gives_fid_and_nothing_of_a_classifier(networks, inception, tmp_path):
+    evaluator = make_evaluator(
+        tmp_path / "run",
+        networks,
+        task__evaluation__inception_path=inception,
+        task__evaluation__intra_class="true",
+        task__evaluation__statistics_dir=tmp_path / "statistics",
+    )
+    scores = evaluator.evaluate()
+    assert set(scores) == {"fid", "kid", "inception_score", "intra_fid", "precision", "recall"}
+    assert all(np.isfinite(value) for value in scores.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["statistics"]
+    assert [path.name for path in (tmp_path / "statistics").iterdir()] == ["real_statistics_inception.npz"]
+    description = evaluator.description()
+    assert description["num_images"] == 360 and description["validation_data.split"] == "test"
+    assert "299 x 299" in description["resizer"] and "to 16;" in description["resizer"]
+
+
+def test_other_inception_is_refused_at_once(networks, inception, tmp_path):
+    make_evaluator(tmp_path, networks, task__evaluation__inception_path=inception).evaluate()
+    other = fake_inception(tmp_path / "other", seed=1)
+    with pytest.raises(real_statistics.StatisticsError, match="weights_sha256"):
+        make_evaluator(tmp_path, networks, task__evaluation__inception_path=other)
+
+
+def test_missing_inception_is_an_error_at_once(networks, tmp_path):
+    with pytest.raises(ValueError, match="--inception_path must be"):
+        make_evaluator(tmp_path, networks, task__evaluation__inception_path=tmp_path / "none")
+
+
+def test_too_few_real_images_are_an_error_at_once(networks, tmp_path, monkeypatch):
+    few = input_pipelines.image_sources.array_source(*(part[:3] for part in digits()))
+    monkeypatch.setattr(input_pipelines, "open_source", lambda *args: few)
+    with pytest.raises(ValueError, match=r"`task.validation_data` must hold at least 4 images\. Received: 3"):
+        make_evaluator(tmp_path, networks)
+
+
+@pytest.mark.parametrize("features", ["classifier", "inception"])
+def test_two_replicas_give_the_scores_of_one(evaluated, mirrored, inception, features, tmp_path):
+    _, model_dir, _ = evaluated
+    # A batch of 29 does not divide by two, nor 50 images by either batch.
+    overrides = {"task__validation_data__global_batch_size": 29}
+    if features == "inception":
+        overrides.update(task__evaluation__inception_path=inception, task__evaluation__statistics_dir=tmp_path)
+    one = make_evaluator(model_dir, build_networks(small_params()), **overrides)
+    expected, expected_images = one.evaluate(), one.sample(50)[0]
+    with mirrored.scope():
+        networks = build_networks(small_params())
+    for variable, value in zip(networks[0].variables, one._generator.variables):
+        variable.assign(value)
+    two = make_evaluator(model_dir, networks, strategy=mirrored, **overrides)
+    images, labels = two.sample(50)
+    np.testing.assert_allclose(images, expected_images, atol=1e-5)
+    np.testing.assert_array_equal(labels, np.arange(50) % 10)
+    assert two.evaluate() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_each_replica_generates_its_share(mirrored, networks, tmp_path):
+    seen = []
+
+    def generator(inputs, training):
+        z, labels = inputs
+        seen.append((tf.distribute.get_replica_context().replica_id_in_sync_group, z.shape[0]))
+        return tf.reshape(z, (-1, 2, 4, 1)) + tf.cast(labels, tf.float32)[:, None, None, None]
+
+    params = small_params(runtime__seed=1)
+    evaluator = gan_evaluator.GanEvaluator(params, str(tmp_path), generator, strategy=mirrored)
+    images, labels = evaluator.sample(65)
+    assert sorted(size for _, size in seen) == [15, 15] and len(seen) == 2  # one trace, a half for each
+    z = tf.random.stateless_normal((65, 8), (1, 0), alg="philox").numpy()
+    np.testing.assert_allclose(images.reshape(65, 8), z + labels[:, None], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [7, 30, 65])  # in batches of 30
+def test_sample_takes_labels_in_turn_and_gives_the_same_images_twice(evaluator, count):
+    images, labels = evaluator.sample(count)
+    assert images.shape == (count, 16, 16, 1) and images.dtype == np.float32
+    assert np.abs(images).max() <= 1.0
+    np.testing.assert_array_equal(labels, np.arange(count) % 10)
+    again, _ = evaluator.sample(count)
+    np.testing.assert_array_equal(images, again)
+    assert len({image.tobytes() for image in images}) == count
+
+
+def test_sample_is_what_the_generator_gives_for_noise_of_the_seed(tmp_path, networks):
+    images, labels = make_evaluator(tmp_path, networks, seed=6).sample(35)
+    z = tf.random.stateless_normal((35, 8), (6, 0), alg="philox")
+    np.testing.assert_allclose(images, networks[0]([z, tf.constant(labels)], training=False), atol=1e-5)
+    other_seed = gan_evaluator.GanEvaluator(small_params(runtime__seed=1), str(tmp_path), networks[0], seed=6)
+    np.testing.assert_array_equal(other_seed.sample(35)[0], images)
+
+
+def test_pictures_are_classes_by_samples_and_rows_of_layouts(evaluator):
+    pictures = evaluator.pictures()
+    assert set(pictures) == {"samples", "layouts"}
+    side = 10 * 16 + 9 * 2
+    assert pictures["samples"].shape == (side, side, 3)
+    assert pictures["layouts"].shape == (side, (2 + 3) * 16 + 4 * 2, 3)
+    images, _ = evaluator.sample(100)
+    second_of_class_three = np.clip(images[13] * 127.5 + 127.5, 0, 255).round()
+    np.testing.assert_array_equal(pictures["samples"][54:70, 18:34, :1], second_of_class_three)
+
+
+def test_pictures_show_the_first_classes_of_many(evaluator, monkeypatch):
+    monkeypatch.setattr(gan_evaluator, "_MOST_CLASSES", 3)
+    assert evaluator.pictures()["samples"].shape == (3 * 16 + 2 * 2, 10 * 16 + 9 * 2, 3)
+
+
+def test_scalars_name_both_networks(evaluator):
+    assert {name.rsplit("/", 1)[0] for name in evaluator.scalars()} == {
+        "generator/block1_attention",
+        "discriminator/block1_attention",
+    }

@@ -1,0 +1,121 @@
+"""What a main does when a run stops: one line, and a code that says whether starting again helps."""
+
+import pytest
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+
+from trainers import program
+from trainers.training import checkpoints, loop
+from trainers.training.workers import Workers
+
+
+class StoppedLoop:
+    """A loop that stops for a reason."""
+
+    step = 7
+    class_names = None
+
+    def __init__(self, reason, is_chief=True):
+        self._reason = reason
+        self.workers = Workers(tf.distribute.get_strategy())
+        self.workers.is_chief = is_chief
+        self.asked = []
+
+    def restore(self):
+        return None
+
+    def train(self, validate):
+        self.asked.append(validate)
+        if self._reason:
+            raise self._reason
+
+    def last_scores(self):
+        raise AssertionError("Another worker evaluates.")
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    was_parsed, known = flags.FLAGS.is_parsed(), set(flags.FLAGS)
+    if "profile_steps" not in known:  # as after a main of another test
+        program.define_flags()
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(experiment="gan_digits32", model_dir=str(tmp_path / "run"), mode="train_and_eval"):
+        yield tmp_path / "run"
+    for name in set(flags.FLAGS) - known:
+        delattr(flags.FLAGS, name)
+    if not was_parsed:
+        flags.FLAGS.unparse_flags()
+
+
+@pytest.mark.parametrize(
+    "reason, code, words",
+    [
+        (ValueError("photo.png cannot be read"), 2, "stopped at step 7: photo.png cannot be read"),
+        (checkpoints.NotFiniteError("Step 7: a loss is nan"), 3, "Step 7: a loss is nan"),
+        (checkpoints.WriteError("No space left on device"), 74, "No space left on device"),
+        (tf.errors.ResourceExhaustedError(None, None, "events: No space left"), 74, "events: No space left"),
+        (OSError(28, "No space left on device"), 74, "No space left on device"),
+        (loop.PreemptedError("Stopped by a signal."), 75, "Stopped by a signal. The same command goes on from "),
+    ],
+)
+def test_reason_decides_the_exit_code(model_dir, caplog, reason, code, words):
+    with pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(reason))
+    assert caught.value.code == code
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert words in line
+    assert (model_dir / "params.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "reason", [FileNotFoundError("a.png"), tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")]
+)
+def test_what_no_start_can_mend_keeps_its_traceback(model_dir, reason):
+    with pytest.raises(type(reason)):
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(reason))
+
+
+@pytest.mark.parametrize("reason", [kind(None, None, "reset by peer") for kind in checkpoints.LOST])
+@pytest.mark.parametrize("when", ["build", "train"])
+def test_lost_worker_asks_for_a_start_of_all(model_dir, caplog, reason, when):
+    def build(*unused):
+        if when == "build":
+            raise reason
+        return StoppedLoop(reason)
+
+    override = "runtime.distribution_strategy=multi_worker_mirrored"
+    with flagsaver.flagsaver(params_override=override), pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", build)
+    assert caught.value.code == 75
+    assert f"does not answer ({type(reason).__name__}: reset by peer). Stop and start all" in caplog.text
+    with pytest.raises(type(reason)):  # alone there is nobody to lose
+        program.main(["main"], "gan", build)
+
+
+def test_worker_that_is_not_the_chief_writes_nothing_and_does_not_evaluate(model_dir):
+    stopped = StoppedLoop(None, is_chief=False)
+    program.main(["main"], "gan", lambda *unused: stopped)
+    assert stopped.asked == [True] and not model_dir.exists()
+
+
+def test_folder_that_cannot_be_written_exits_with_2(model_dir, caplog):
+    model_dir.parent.joinpath("run").write_text("a file")
+    with pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(None))
+    assert caught.value.code == 2 and "cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["5", "5:", "a:b", "9:3", "4:4", "1:2:3"])
+def test_profile_takes_two_rising_steps(model_dir, caplog, text):
+    with flagsaver.flagsaver(profile_steps=text), pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(None))
+    assert caught.value.code == 2
+    assert f"--profile_steps takes first:last, two rising numbers. Received: '{text}'" in caplog.text
+
+
+def test_profile_steps_reach_the_loop(model_dir):
+    given = []
+    with flagsaver.flagsaver(profile_steps="10:20", mode="train"):
+        program.main(["main"], "gan", lambda params, folder, steps: given.append(steps) or StoppedLoop(None))
+    assert given == [(10, 20)]

@@ -1,0 +1,388 @@
+"""The outer loop, with a trainer that only counts."""
+
+import logging
+import math
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gan_test_case import small_params, summaries_of
+from trainers.training import loop
+from trainers.training.checkpoints import NotFiniteError
+
+
+class CountingTrainer:
+    """Adds up the numbers of the batches it sees. Its loss at step s is s, or what `losses` say for the batch."""
+
+    images_per_step = 4
+    phase_ends = ()
+
+    def __init__(self, losses=None, at_step=None):
+        self.strategy = tf.distribute.get_strategy()
+        self.step, self.total, self.skipped_batches = (tf.Variable(0, dtype=tf.int64) for _ in range(3))
+        self.weight = tf.Variable(0.0)
+        self.losses = losses or {}
+        self.at_step = at_step or {}
+        self.calls = []
+
+    def describe(self):
+        return "two networks"
+
+    def batches_before(self, step):
+        return step
+
+    def set_learning_rates(self):
+        self.rates_set = True
+
+    def checkpoint_items(self):
+        return {name: getattr(self, name) for name in ("step", "total", "skipped_batches", "weight")}
+
+    def train(self, iterator, num_steps):
+        losses = []
+        for _ in range(int(num_steps)):
+            batch = next(iterator)
+            self.step.assign_add(1)
+            self.total.assign_add(batch)
+            self.at_step.pop(int(self.step), lambda: None)()
+            losses.append(self.losses.get(int(batch), float(self.step)))
+        self.calls.append(int(num_steps))
+        norm = 0.5 if np.isfinite(losses).all() else math.nan
+        return {
+            "generator_loss": tf.constant(np.mean(losses)),
+            "discriminator_real": tf.constant(2.0),
+            "generator_gradient_norm": tf.constant(norm),
+        }
+
+
+class FixedEvaluator:
+    """Gives the same scores and pictures at every step."""
+
+    made_of = "two images"
+
+    def __init__(self):
+        self.evaluations = 0
+
+    def scalars(self):
+        return {"generator/layer/rho": 0.25}
+
+    def evaluate(self):
+        self.evaluations += 1
+        return {"label_accuracy": 0.5}
+
+    def pictures(self):
+        return {"samples": np.full((4, 6, 3), 7, np.uint8)}
+
+
+def make_loop(model_dir, trainer, evaluator=None, profile_steps=None, grace_seconds=1000.0, **overrides):
+    settings = {
+        "train_steps": 10,
+        "steps_per_loop": 3,
+        "summary_interval": 5,
+        "checkpoint_interval": 4,
+        "validation_interval": 100,
+        "max_to_keep": 9,
+        **overrides,
+    }
+    params = small_params(**{f"trainer__{name}": value for name, value in settings.items()})
+    params.runtime.grace_seconds = grace_seconds
+    return loop.TrainingLoop(
+        trainer,
+        lambda: evaluator or FixedEvaluator(),
+        lambda start: tf.data.Dataset.range(start, 1000),
+        params,
+        str(model_dir),
+        profile_steps,
+    )
+
+
+def checkpoints(model_dir):
+    return sorted(int(path.stem.split("-")[1]) for path in model_dir.glob("ckpt-*.index"))
+
+
+def test_trains_to_the_last_step_and_no_further(tmp_path):
+    trainer = CountingTrainer()
+    training_loop = make_loop(tmp_path, trainer)
+    training_loop.train(validate=False)
+    assert training_loop.step == sum(trainer.calls) == 10
+    assert int(trainer.total) == sum(range(10))
+
+
+@pytest.mark.parametrize("steps_per_loop", [1, 3, 7, 100])
+def test_calls_end_at_events_and_never_exceed_steps_per_loop(tmp_path, steps_per_loop):
+    trainer = CountingTrainer()
+    make_loop(tmp_path, trainer, steps_per_loop=steps_per_loop).train(validate=False)
+    assert max(trainer.calls) <= steps_per_loop
+    assert {4, 5, 8, 10} <= set(np.cumsum(trainer.calls))
+
+
+def test_checkpoints_are_at_multiples_of_the_interval_and_at_the_end(tmp_path):
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    assert checkpoints(tmp_path) == [4, 8, 10]
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    make_loop(tmp_path, CountingTrainer(), max_to_keep=2, checkpoint_interval=2).train(validate=False)
+    assert checkpoints(tmp_path) == [8, 10]
+
+
+def test_summaries_hold_the_mean_losses_since_the_last_report(tmp_path):
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    found = summaries_of(tmp_path / "train")
+    # Steps 1 to 5, reached in calls of 3, 1 and 1; then 6 to 10.
+    assert {step: float(value) for step, value in found["losses/generator_loss"].items()} == {5: 3.0, 10: 8.0}
+    assert {step: float(value) for step, value in found["losses/discriminator_real"].items()} == {5: 2.0, 10: 2.0}
+    assert {step: float(value) for step, value in found["generator/layer/rho"].items()} == {5: 0.25, 10: 0.25}
+    assert set(found["images_per_second"]) == {5, 10}
+    assert all(value > 0 for value in found["images_per_second"].values())
+
+
+def test_configuration_is_written_once_at_the_start(tmp_path):
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    resumed = make_loop(tmp_path, CountingTrainer(), train_steps=12)
+    resumed.restore()
+    resumed.train(validate=False)
+    configuration = summaries_of(tmp_path / "train")["configuration"]
+    assert list(configuration) == [0]
+    assert b"    latent_dim: 8" in configuration[0].item()
+
+
+def test_restore_goes_on_from_the_step_and_the_data(tmp_path):
+    make_loop(tmp_path, CountingTrainer(), train_steps=8).train(validate=False)
+    trainer = CountingTrainer()
+    resumed = make_loop(tmp_path, trainer)
+    assert resumed.restore() == str(tmp_path / "ckpt-8")
+    assert resumed.step == 8
+    resumed.train(validate=False)
+    assert trainer.calls == [2]
+    assert int(trainer.total) == sum(range(10))
+
+
+def test_restore_of_a_new_run_finds_nothing(tmp_path):
+    training_loop = make_loop(tmp_path, CountingTrainer())
+    assert training_loop.restore() is None and training_loop.step == 0
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -2e6, 2e6])
+def test_bad_loss_goes_back_to_the_last_checkpoint_and_past_the_data(tmp_path, caplog, loss):
+    trainer = CountingTrainer({6: loss})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        make_loop(tmp_path, trainer, loss_upper_bound=5e5).train(validate=False)
+    # The batches 5 to 7 were one call, after which step 4 was restored.
+    assert int(trainer.step) == 10 and int(trainer.total) == sum(range(4)) + sum(range(8, 14))
+    assert "Recovery 1 of 3" in caplog.text and "ckpt-4" in caplog.text and "generator_gradient_norm" in caplog.text
+    resumed = CountingTrainer()
+    training_loop = make_loop(tmp_path, resumed, train_steps=12)
+    training_loop.restore()
+    training_loop.train(validate=False)
+    assert int(resumed.total) == int(trainer.total) + 14 + 15
+
+
+def test_recoveries_go_further_back_and_end_at_their_limit(tmp_path, caplog):
+    trainer = CountingTrainer({batch: math.nan for batch in range(9, 1000)})
+    training_loop = make_loop(tmp_path, trainer, max_recoveries=2, checkpoint_interval=3)
+    with caplog.at_level(logging.WARNING, logger="absl"), pytest.raises(NotFiniteError) as stopped:
+        training_loop.train(validate=False)
+    went_back = [record.getMessage() for record in caplog.records]
+    assert [message.split("ckpt-")[1][0] for message in went_back] == ["9", "6"]
+    message = str(stopped.value)
+    assert "Step 9:" in message and "generator_loss nan" in message and "generator_gradient_norm nan" in message
+    assert "2 recoveries in a row did not help" in message
+    assert checkpoints(tmp_path) == [3, 6, 9]
+
+
+def test_a_run_that_went_back_leaves_what_came_after(tmp_path, caplog):
+    """The checkpoints of before are gone once a newer one on the other way is whole."""
+    trainer = CountingTrainer({batch: math.nan for batch in range(9, 12)})
+    training_loop = make_loop(tmp_path, trainer, checkpoint_interval=3, train_steps=12)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        training_loop.train(validate=False)
+    assert int(trainer.step) == 12 and checkpoints(tmp_path) == [3, 6, 9, 12]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-12")
+
+
+def test_no_worker_looks_for_checkpoints_before_the_last_one_is_there(tmp_path, monkeypatch):
+    def mean(*values):
+        if values == (0.0,):
+            seen.append(checkpoints(tmp_path))
+        return list(values)
+
+    seen, move = [], shutil.move
+    monkeypatch.setattr(shutil, "move", lambda *paths, **options: time.sleep(0.1) or move(*paths, **options))
+    training_loop = make_loop(tmp_path, CountingTrainer({6: math.nan}))
+    monkeypatch.setattr(training_loop.workers, "mean", mean)
+    training_loop.train(validate=False)
+    assert seen == [[4]]
+
+
+def test_bad_weights_at_a_signal_leave_the_last_checkpoint(tmp_path):
+    def spoil():
+        trainer.weight.assign(math.nan)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer = CountingTrainer(at_step={6: spoil})
+    with pytest.raises(loop.PreemptedError, match="not saved: 1 weights are not finite.* The checkpoint of step 5"):
+        make_loop(tmp_path, trainer, checkpoint_interval=5).train(validate=False)
+    assert checkpoints(tmp_path) == [5]
+
+
+def test_no_evaluation_begins_after_a_signal(tmp_path):
+    evaluator = FixedEvaluator()
+    trainer = CountingTrainer(at_step={6: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    with pytest.raises(loop.PreemptedError):
+        make_loop(tmp_path, trainer, evaluator, validation_interval=6, steps_per_loop=1).train(validate=True)
+    assert evaluator.evaluations == 0 and checkpoints(tmp_path)[-1] == 6
+
+
+def test_a_stop_right_after_a_recovery_keeps_what_is_skipped(tmp_path):
+    trainer = CountingTrainer({6: math.nan}, at_step={8: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    with pytest.raises(loop.PreemptedError, match="saved at step 4"):
+        make_loop(tmp_path, trainer).train(validate=False)
+    resumed = CountingTrainer({6: math.nan})
+    training_loop = make_loop(tmp_path, resumed)
+    training_loop.restore()
+    training_loop.train(validate=False)
+    assert int(resumed.total) == sum(range(4)) + sum(range(8, 14)) and resumed.rates_set
+
+
+def test_bad_loss_before_the_first_checkpoint_stops(tmp_path):
+    with pytest.raises(NotFiniteError, match=r"Step 3: .*nan.* Nothing was saved yet"):
+        make_loop(tmp_path, CountingTrainer({2: math.nan})).train(validate=False)
+    assert not checkpoints(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, caplog):
+    trainer = CountingTrainer(at_step={8: lambda: trainer.weight.assign(math.inf)})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        make_loop(tmp_path, trainer).train(validate=False)
+    assert "1 weights are not finite" in caplog.text and "ckpt-4" in caplog.text
+    assert float(trainer.weight) == 0.0 and int(trainer.total) == sum(range(4)) + sum(range(8, 14))
+    assert checkpoints(tmp_path) == [4, 8, 10]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_call_saves_and_stops(tmp_path, number):
+    before = signal.getsignal(number)
+    trainer = CountingTrainer(at_step={6: lambda: os.kill(os.getpid(), number)})
+    with pytest.raises(loop.PreemptedError, match="saved at step 8"):
+        make_loop(tmp_path, trainer, checkpoint_interval=5).train(validate=False)
+    assert checkpoints(tmp_path) == [5, 8] and signal.getsignal(number) == before
+    resumed = CountingTrainer()
+    training_loop = make_loop(tmp_path, resumed, checkpoint_interval=5)
+    training_loop.restore()
+    training_loop.train(validate=False)
+    assert int(resumed.total) == sum(range(10))
+
+
+def test_second_signal_ends_at_once(tmp_path, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # of whatever runs the tests
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+    trainer = CountingTrainer(at_step={6: interrupt, 7: interrupt})
+    with pytest.raises(KeyboardInterrupt):
+        make_loop(tmp_path, trainer).train(validate=False)
+    assert checkpoints(tmp_path) == [4]
+
+
+def test_no_call_takes_more_than_half_of_the_grace_time(tmp_path):
+    trainer = CountingTrainer(at_step={step: lambda: time.sleep(0.02) for step in range(1, 21)})
+    make_loop(tmp_path, trainer, train_steps=20, steps_per_loop=5, grace_seconds=0.1).train(validate=False)
+    assert trainer.calls[0] > 2 and set(trainer.calls[1:]) <= {1, 2}
+
+
+def test_what_is_validated_is_saved_before(tmp_path):
+    class Evaluator(FixedEvaluator):
+        def evaluate(self):
+            saved.append(checkpoints(tmp_path)[-1])
+            return super().evaluate()
+
+    saved = []
+    make_loop(tmp_path, CountingTrainer(), Evaluator(), validation_interval=3).train(validate=True)
+    assert saved == [3, 6, 9, 10]
+
+
+def test_profile_covers_the_steps_that_are_named(tmp_path):
+    trainer = CountingTrainer()
+    make_loop(tmp_path, trainer, profile_steps=(2, 7)).train(validate=False)
+    assert {2, 7} <= set(np.cumsum(trainer.calls))
+    assert list((tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb"))
+
+
+def test_profile_is_written_where_the_run_ends_before(tmp_path):
+    trainer = CountingTrainer({6: math.nan})  # goes back to the first step of the profile
+    make_loop(tmp_path, trainer, profile_steps=(4, 70)).train(validate=False)
+    assert list((tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb"))
+
+
+def test_validation_runs_at_its_interval_and_at_the_end_where_wanted(tmp_path):
+    evaluator = FixedEvaluator()
+    make_loop(tmp_path, CountingTrainer(), evaluator, validation_interval=6).train(validate=True)
+    found = summaries_of(tmp_path / "validation")
+    assert evaluator.evaluations == 2
+    assert {step: float(value) for step, value in found["label_accuracy"].items()} == {6: 0.5, 10: 0.5}
+    assert set(found["samples"]) == {6, 10}
+    picture = tf.io.decode_png((tmp_path / "samples.png").read_bytes())
+    np.testing.assert_array_equal(picture, np.full((4, 6, 3), 7))
+
+
+def test_no_validation_where_not_wanted(tmp_path):
+    evaluator = FixedEvaluator()
+    make_loop(tmp_path, CountingTrainer(), evaluator, validation_interval=2).train(validate=False)
+    assert evaluator.evaluations == 0 and not (tmp_path / "validation").exists()
+
+
+def test_last_scores_evaluates_once_a_step(tmp_path):
+    evaluator = FixedEvaluator()
+    training_loop = make_loop(tmp_path, CountingTrainer(), evaluator)
+    training_loop.train(validate=True)
+    assert training_loop.last_scores() == training_loop.last_scores() == {"step": 10, "label_accuracy": 0.5}
+    assert evaluator.evaluations == 1
+    fresh = make_loop(tmp_path, CountingTrainer(), evaluator)
+    fresh.restore()
+    assert fresh.last_scores()["step"] == 10 and evaluator.evaluations == 2
+
+
+def test_each_report_is_one_log_line_off_a_terminal(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    lines = [record.getMessage() for record in caplog.records if "images/s" in record.getMessage()]
+    assert [line.split(",")[0] for line in lines] == ["step 5/10", "step 10/10"]
+    assert all("images/s" in line and "ETA 0:00:00" in line for line in lines)
+    assert "G 3.000, D_real 2.000" in lines[0] and "G 8.000" in lines[1]
+
+
+def test_time_outside_of_steps_is_told(tmp_path, caplog):
+    class Evaluator(FixedEvaluator):
+        def scalars(self):
+            time.sleep(0.05)
+            return {}
+
+        def evaluate(self):
+            time.sleep(0.3)
+            return super().evaluate()
+
+    trainer = CountingTrainer(at_step={step: lambda: time.sleep(0.1) for step in range(1, 11)})
+    with caplog.at_level(logging.INFO, logger="absl"):
+        make_loop(tmp_path, trainer, Evaluator()).train(validate=True)
+    told = re.search(r"Time: steps ([\d.]+) s, evaluations ([\d.]+) s, .* ([\d.]+) s, ([\d.]+) % of", caplog.text)
+    steps, evaluations, rest, share = map(float, told.groups())
+    assert 1.0 <= steps < 2.0 and 0.3 <= evaluations < 1.0 and 0.1 <= rest < 1.0
+    assert share == pytest.approx(100 * rest / steps, abs=10)
+
+
+def test_no_call_takes_steps_of_two_phases(tmp_path):
+    trainer = CountingTrainer()
+    trainer.phase_ends = (3,)
+    make_loop(tmp_path, trainer, steps_per_loop=4).train(validate=False)
+    assert trainer.calls[:2] == [3, 1] and sum(trainer.calls) == 10

@@ -1,0 +1,163 @@
+"""Images a second and peak memory of a run's generator: called through Keras, and of every export of it.
+
+python -m tools.benchmarks.inference --model_dir=runs/demo
+python -m tools.benchmarks.inference --model_dir=runs/inpainting --batch_sizes=1,8 --num_calls=30
+
+Prints a Markdown table. `Keras` is the training checkpoint, called as a model, op by op; `Keras, one graph` the same
+call as a `tf.function`. SavedModel, LiteRT and ONNX are what tools.convert_checkpoint writes, on their own runtimes
+with their own defaults for threads, all in turn in one process. Memory is the peak of a process that loads one of them
+and runs it, less that of the process once it has loaded its runtime.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl import app, flags, logging
+
+from tools import program
+from tools.benchmarks.timing import interleaved_medians, own_peak_gib
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
+flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Images in a call.")
+flags.DEFINE_integer("num_calls", 20, "Calls of each, of whose seconds the median counts.", lower_bound=1)
+flags.DEFINE_list("formats", ["saved_model", "litert", "onnx"], "Exports to measure.")
+
+_NAMES = {"saved_model": "SavedModel", "litert": "LiteRT", "onnx": "ONNX Runtime"}
+# Peak memory in MiB of the calls alone.
+_MEMORY_PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from tools.benchmarks.inference import measure_memory
+print(measure_memory(*sys.argv[1:3], sys.argv[4]))
+"""
+
+
+def main(argv):
+    from tools.exporting.exports import ExportError
+    from trainers.configs import ConfigError
+    from trainers.configs.networks import CheckpointError
+
+    program.run(argv, benchmark, ExportError, ConfigError, CheckpointError)
+
+
+def benchmark():
+    """Exports the run into a temporary folder, measures, and prints the table."""
+    import tensorflow as tf
+
+    from tools.exporting import exports, generators
+
+    sizes = program.positive_integers("batch_sizes")
+    tf.config.set_visible_devices([], "GPU")
+    model, serving, _ = generators.from_run(FLAGS.model_dir)
+    exports.check_formats(FLAGS.formats, "serving_default", serving)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {form: os.path.join(folder, exports.FORMATS[form][0]) for form in FLAGS.formats}
+        for form, path in paths.items():
+            logging.info("Writing and checking %s.", _NAMES[form])
+            exports.write(form, path, model, serving)
+            exports.verify(form, path, serving, None if form == "saved_model" else "serving_default")
+        probes = {"keras": serving.call_probes()[0], "served": dict(serving.probes())["serving_default"]}
+        feeds = {size: {kind: _of_size(feed, size) for kind, feed in probes.items()} for size in sizes}
+        rates = {}
+        runs = {"Keras": _live(model), "Keras, one graph": _live(tf.function(model))}
+        runs.update({_NAMES[form]: runtime(form, path) for form, path in paths.items()})
+        for size, by_kind in feeds.items():
+            calls = {
+                name: functools.partial(run, by_kind["keras" if name.startswith("Keras") else "served"])
+                for name, run in runs.items()
+            }
+            for call in calls.values():
+                call()
+            rates[size] = {
+                name: size / seconds for name, seconds in interleaved_medians(calls, FLAGS.num_calls).items()
+            }
+        memory = {size: _memory(folder, paths, by_kind) for size, by_kind in feeds.items()}
+    print(table(rates, memory))
+
+
+def table(rates, memory):
+    """Images a second, in times of Keras, and MiB, by batch size, as Markdown."""
+    names = list(next(iter(rates.values())))
+    lines = ["| batch | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for size, by_name in rates.items():
+        cells = [f"{rate:,.0f}/s, {rate / by_name['Keras']:.2f} x" for rate in by_name.values()]
+        held = [f", {memory[size][name]:,.0f} MiB" if name in memory[size] else "" for name in names]
+        lines.append(f"| {size} | " + " | ".join(map("".join, zip(cells, held))) + " |")
+    return "\n".join(lines)
+
+
+def _of_size(feed, size):
+    return {name: np.resize(value, (size, *value.shape[1:])) for name, value in feed.items()}
+
+
+def _live(model):
+    import tensorflow as tf
+
+    def run(feed):
+        return model([tf.constant(feed["0"]), tf.constant(feed["1"])], training=False)
+
+    return run
+
+
+def runtime(form, path):
+    """A function from arrays by name to the outputs of `serving_default`."""
+    if form == "saved_model":
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(path)
+        # By way of `loaded`, which a signature does not keep alive.
+        return lambda feed: loaded.signatures["serving_default"](
+            **{name: tf.constant(value) for name, value in feed.items()}
+        )
+    from tools.exporting import fresh_process
+
+    run = fresh_process.RUNTIMES[form](path)
+    return lambda feed: run("serving_default", feed)
+
+
+def _memory(folder, paths, by_kind):
+    """MiB by name."""
+    clone = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sources = {"Keras": ("keras", FLAGS.model_dir), **{_NAMES[form]: (form, path) for form, path in paths.items()}}
+    result = {}
+    for name, (form, path) in sources.items():
+        feed = os.path.join(folder, "feed.npz")
+        np.savez(feed, **by_kind["keras" if form == "keras" else "served"])
+        command = [sys.executable, "-c", _MEMORY_PROGRAM, form, path, clone, feed]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode:
+            raise program.ToolError(f"{name} could not be measured: {done.stderr.strip().splitlines()[-1]}")
+        result[name] = float(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def measure_memory(form, path, feed_path):
+    """MiB by which loading and running raise the peak of this process, whose runtime is imported first."""
+    if form in ("keras", "saved_model"):
+        import tensorflow as tf
+
+        tf.constant(0.0)
+    elif form == "litert":
+        import ai_edge_litert.interpreter  # noqa: F401
+    else:
+        import onnxruntime  # noqa: F401
+    with np.load(feed_path) as file:
+        feed = {name: file[name] for name in file.files}
+    if form == "keras":
+        from tools.exporting import generators
+    before = own_peak_gib()
+    run = _live(generators.from_run(path).model) if form == "keras" else runtime(form, path)
+    for _ in range(3):
+        run(feed)
+    return (own_peak_gib() - before) * 2**10
+
+
+if __name__ == "__main__":
+    app.run(main)

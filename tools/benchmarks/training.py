@@ -1,0 +1,208 @@
+"""Times whole training steps of the class-conditional GAN with AN, with self-attention and with neither, in turn.
+
+python -m tools.benchmarks.training
+python -m tools.benchmarks.training --image_batches=32x16 --xla --steps_per_loop=1,20
+python -m tools.benchmarks.training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
+
+Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
+`--peak_memory`, the peak memory of the process, one each; with `--pipeline`, images/s that the input pipeline delivers
+on its own. The networks are the paper's, on random images; `--base_channels` makes them narrower.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from absl import app, flags
+
+from tools import program
+from tools.benchmarks.timing import interleaved_medians, own_peak_gib
+
+FLAGS = flags.FLAGS
+
+ATTENTIONS = ["none", "attentive_normalization", "self_attention"]
+
+flags.DEFINE_list("image_batches", ["32x16", "64x4", "128x2"], "RESOLUTIONxBATCH of each measurement.")
+flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
+flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
+flags.DEFINE_list("replicas", ["1"], "Replicas, on GPUs or logical CPU devices, that share a batch.")
+flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
+flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
+flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
+flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
+flags.DEFINE_bool("pipeline", False, "Whether to time the input pipeline too.")
+flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the first measurement.")
+
+
+def main(argv):
+    program.run(argv, benchmark)
+
+
+def benchmark():
+    """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
+    from trainers.training.distribution import keep_freed_memory  # noqa: TID251 - as training does
+
+    keep_freed_memory()
+    sizes = [parsed_size(text) for text in FLAGS.image_batches]
+    loops, replicas = program.positive_integers("steps_per_loop"), program.positive_integers("replicas")
+    if max(replicas) > 1:
+        make_devices(max(replicas))
+    check_replicas(replicas, sizes)
+    if FLAGS.print_peak:
+        make_call(*sizes[0], 1, FLAGS.xla, 2, FLAGS.attention[0])()
+        print(own_peak_gib())
+        return
+    print("| pixels x batch | replicas | XLA | steps a call | attention | images/s | time / none |")
+    print("|---|---|---|---|---|---|---|")
+    for resolution, batch_size in sizes:
+        for line in time_lines(resolution, batch_size, replicas, loops):
+            print(line, flush=True)
+    if FLAGS.peak_memory:
+        print("\n| pixels x batch | attention | peak memory, GiB |\n|---|---|---|")
+        for size in FLAGS.image_batches:
+            for attention in FLAGS.attention:
+                print(f"| {size} | {attention} | {peak_gib(size, attention):.2f} |", flush=True)
+    if FLAGS.pipeline:
+        print("\n| pixels x batch | images/s of the input pipeline alone |\n|---|---|")
+        for resolution, batch_size in sizes:
+            print(f"| {resolution} x {batch_size} | {pipeline_speed(resolution, batch_size):.0f} |", flush=True)
+
+
+def parsed_size(text):
+    """Resolution and batch of `RESOLUTIONxBATCH`; raises ToolError for anything else."""
+    numbers = text.split("x")
+    if len(numbers) != 2 or not all(number.isdigit() and int(number) for number in numbers):
+        raise program.ToolError(f"--image_batches must be RESOLUTIONxBATCH, as 32x16. Received: --image_batches={text}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def make_devices(count):
+    """Divides the CPU into `count` logical devices, where there is no GPU."""
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if not tf.config.list_physical_devices("GPU") and not tf.config.get_logical_device_configuration(cpu):
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def check_replicas(replicas, sizes):
+    """Raises ToolError where there are fewer devices than replicas, or a batch does not divide by them."""
+    import tensorflow as tf
+
+    num_devices = len(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))
+    for count in replicas:
+        if count > num_devices or any(batch_size % count for _, batch_size in sizes):
+            raise program.ToolError(
+                f"--replicas must not exceed the devices, {num_devices}, and must divide the batches of "
+                f"--image_batches={','.join(FLAGS.image_batches)}. Received: --replicas={','.join(FLAGS.replicas)}"
+            )
+
+
+def time_lines(resolution, batch_size, replicas, loops):
+    """Rows of the table for one size, all of whose programs are timed in turn."""
+    keys = list(itertools.product(replicas, [False, True] if FLAGS.xla else [False], loops, FLAGS.attention))
+    calls = {}
+    for key in keys:
+        calls[key] = make_call(resolution, batch_size, *key)
+        calls[key]()
+    seconds = {key: value / key[2] for key, value in interleaved_medians(calls, FLAGS.timed_calls).items()}
+    for key in keys:
+        plain = seconds.get((*key[:3], "none"))
+        ratio = f"{seconds[key] / plain:.2f}" if plain else ""
+        count, xla, steps, attention = key
+        cells = (count, "on" if xla else "off", steps, attention, f"{batch_size / seconds[key]:.1f}", ratio)
+        yield f"| {resolution} x {batch_size} | {' | '.join(map(str, cells))} |"
+
+
+def make_call(resolution, batch_size, replicas, xla, steps, attention):
+    """A function that takes `steps` training steps and waits for them."""
+    import tensorflow as tf
+
+    from trainers import configs
+    from trainers.training.distribution import mirrored_strategy  # noqa: TID251 - as training places its steps
+    from trainers.training.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
+
+    width = FLAGS.base_channels
+    overrides = {
+        "task.model.resolution": resolution,
+        "task.model.num_classes": 10,
+        "task.model.attention": attention,
+        "task.model.generator.base_channels": width,
+        "task.model.discriminator.base_channels": width,
+        "task.train_data.global_batch_size": batch_size,
+        "task.model.synchronized_batch_norm": str(not xla).lower(),
+        "runtime.enable_xla": str(xla).lower(),
+    }
+    override = ",".join(f"{key}={value}" for key, value in overrides.items())
+    params = configs.resolve("gan_imagenet128", params_override=override)
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in devices[:replicas]]
+    strategy = mirrored_strategy(names) if replicas > 1 else tf.distribute.OneDeviceStrategy(names[0])
+    trainer = GanTrainer(params, strategy)
+    random = np.random.default_rng(0)
+    images = random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")
+    batch = {"image": images, "label": random.integers(10, size=batch_size).astype("int32")}
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+
+    def call():
+        return {name: float(value) for name, value in trainer.train(iterator, tf.constant(steps)).items()}
+
+    return call
+
+
+def pipeline_speed(resolution, batch_size, num_images=2048):
+    """Images/s of the input pipeline on JPEG files of ImageNet's size: read, decode, crop, resize, flip, batch."""
+    import tensorflow as tf
+
+    from trainers import configs  # noqa: TID251 - its speed is what is measured
+    from trainers.data import input_pipelines  # noqa: TID251 - its speed is what is measured
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_photographs(os.path.join(folder, "train"), max(64, batch_size // 2))
+        override = f"task.train_data.path={folder},task.train_data.global_batch_size={batch_size}"
+        data = configs.resolve("gan_folder", params_override=override).task.train_data
+        batches = iter(input_pipelines.training_dataset(tf.distribute.get_strategy(), data, resolution, 0))
+        next(batches)
+        start = time.perf_counter()
+        count = -(-num_images // batch_size)
+        for _ in range(count):
+            next(batches)
+        return count * batch_size / (time.perf_counter() - start)
+
+
+def write_photographs(folder, num_images):
+    """Writes `num_images` crops of each of scikit-learn's two photographs, 375 x 500 pixels, as two classes."""
+    import tensorflow as tf
+    from sklearn.datasets import load_sample_images
+
+    random = np.random.default_rng(0)
+    for label, photograph in enumerate(load_sample_images().images):
+        os.makedirs(os.path.join(folder, str(label)))
+        for number in range(num_images):
+            top, left = (random.integers(size - crop + 1) for size, crop in zip(photograph.shape, (375, 500)))
+            encoded = tf.io.encode_jpeg(photograph[top : top + 375, left : left + 500])
+            tf.io.write_file(os.path.join(folder, str(label), f"{number:04d}.jpg"), encoded)
+
+
+def peak_gib(size, attention):
+    """Peak memory of a process of its own that takes two steps."""
+    command = [
+        sys.executable,
+        "-m",
+        "tools.benchmarks.training",
+        f"--image_batches={size}",
+        f"--attention={attention}",
+        f"--base_channels={FLAGS.base_channels}",
+        "--print_peak",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(result.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    app.run(main)

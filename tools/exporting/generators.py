@@ -1,0 +1,183 @@
+"""Reads a generator from what a person has: a checkpoint, ours or the authors', a `.keras` or a `.weights.h5` file."""
+
+import hashlib
+import json
+import os
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+import keras_an
+from keras_an.backend import keras
+from tools.exporting import runs
+from tools.exporting.exports import ExportError
+from tools.exporting.gan_serving import GanServing
+from tools.exporting.inpainting_serving import InpaintingServing
+from trainers import configs
+from trainers.configs import networks
+
+_RULE = "a run, its DIR/ckpt-STEP, a .keras or .weights.h5 file, or a checkpoint of the released inpainting code"
+
+
+class Generator(NamedTuple):
+    """A live generator, its signatures, and the metadata of what is made of it."""
+
+    model: Any
+    serving: Any
+    metadata: dict
+
+
+def load(path, use_ema=True):
+    """Reads a generator of any kind.
+
+    Args:
+        path: folder of a run, `DIR/ckpt-STEP` in it, `.keras` or `.weights.h5` file, or a checkpoint of the authors'
+            released inpainting code or its folder.
+        use_ema: whether a run's averaged weights are read.
+
+    Returns:
+        `Generator`.
+
+    Raises:
+        ExportError: where there is no generator of this package, or its weights are not finite.
+        ConfigError, CheckpointError: where a run is not as it must be.
+    """
+    if path.endswith((".keras", ".h5")):
+        if not os.path.isfile(path):
+            raise ExportError(f"--checkpoint={path} is no file. Name {_RULE}.")
+        model = read_keras(path) if path.endswith(".keras") else read_weights(path)
+        return _checked(model, path, {"checkpoint": os.path.basename(path)}, {"file": _digest(path)})
+    if os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise ExportError(f"--checkpoint={path} is a SavedModel, which holds no network to convert. Name {_RULE}.")
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    if os.path.isfile(os.path.join(folder, "params.yaml")):
+        return from_run(folder, None if path == folder else path, use_ema)
+    from tools.exporting import released_checkpoint
+
+    model, checkpoint, sizes = released_checkpoint.read(path)
+    metadata = {"checkpoint": os.path.basename(checkpoint), **sizes}
+    return _checked(model, checkpoint, metadata, {"index": _digest(checkpoint + ".index")})
+
+
+def from_run(model_dir, checkpoint=None, use_ema=True, dtype="float32"):
+    """Reads the generator of a run.
+
+    Args:
+        model_dir: folder of the run.
+        checkpoint: path, or None for the run's newest.
+        use_ema: whether the averaged weights are read.
+        dtype: "float32", "float16" or "bfloat16": of the computation; weights stay float32.
+
+    Returns, Raises:
+        As `load`.
+    """
+    params = configs.load_params(os.path.join(model_dir, "params.yaml"))
+    checkpoint = networks.find_checkpoint(model_dir, checkpoint)
+    _check_same_networks(model_dir, params, checkpoint)
+    made_of = {"index": _digest(checkpoint + ".index"), "use_ema": use_ema, "dtype": dtype}
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32" if dtype == "float32" else f"mixed_{dtype}")
+    try:
+        model = networks.restore_generator(params, checkpoint, use_ema)
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    match = re.search(r"-(\d+)$", checkpoint)
+    step = int(match[1]) if match else None
+    metadata = {
+        "experiment": params.experiment,
+        "checkpoint": os.path.basename(checkpoint),
+        "step": step,
+        "metrics": runs.scores_of(model_dir).get(step, {}),
+        "use_ema": use_ema,
+        "dtype": dtype,
+        "class_names": runs.class_names(model_dir),
+    }
+    return _checked(model, checkpoint, metadata, made_of, dtype)
+
+
+def _check_same_networks(model_dir, params, checkpoint):
+    """Raises CheckpointError where a checkpoint lies in the folder of a run with other networks."""
+    path = os.path.join(os.path.dirname(checkpoint), "params.yaml")
+    if os.path.abspath(os.path.dirname(checkpoint)) == os.path.abspath(model_dir) or not os.path.isfile(path):
+        return
+    other = configs.load_params(path)
+    differences = configs.nested_differences(params.application, other.application, "application")
+    differences = differences or configs.nested_differences(params.task.model, other.task.model, "task.model")
+    if differences:
+        raise networks.CheckpointError(
+            f"--checkpoint={checkpoint} is one of another experiment than --model_dir={model_dir}. "
+            f"It differs in {'; '.join(differences)}. Name its own folder as --model_dir."
+        )
+
+
+def read_keras(path):
+    """The model of a `.keras` file; raises ExportError where it cannot be read."""
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ExportError(f"{path} cannot be read as a .keras file of this Keras: {_one_line(error)}") from error
+
+
+def read_weights(path):
+    """The generator of a `.weights.h5` file, whose network the file beside it tells.
+
+    That is `NAME.json` for `NAME.weights.h5`, of `to_json` of the same Keras, or else the `params.yaml` of a run.
+
+    Raises:
+        ExportError: where neither is there, or the weights are those of another network.
+    """
+    folder, name = os.path.split(path)
+    description = os.path.join(folder, name.removesuffix(".weights.h5") + ".json")
+    params = os.path.join(folder, "params.yaml")
+    if os.path.isfile(description):
+        with open(description, encoding="utf-8") as file:
+            model = keras.models.model_from_json(file.read())
+    elif os.path.isfile(params):
+        model = networks.build_generator(configs.load_params(params))
+    else:
+        raise ExportError(
+            f"{path} does not tell its network. Put the run's params.yaml beside it, or what the model's to_json gave "
+            f"as {os.path.basename(description)}."
+        )
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ExportError(f"{path} does not hold the weights of the network beside it: {_one_line(error)}") from error
+    return model
+
+
+def _checked(model, path, metadata, made_of, dtype="float32"):
+    """A `Generator`; raises ExportError where the model is none of this package, or its weights are not finite."""
+    faults = [variable.name for variable in model.variables if not np.isfinite(np.asarray(variable, np.float64)).all()]
+    if faults:
+        raise ExportError(
+            f"{path} holds weights that are not finite: {len(faults)}, the first of which is {faults[0]}. "
+            "Take an earlier checkpoint."
+        )
+    names = [tensor.name.split(":")[0] for tensor in model.inputs]
+    kinds = {("z", "label"): GanServing, ("image", "mask"): InpaintingServing}
+    if tuple(names) not in kinds:
+        raise ExportError(
+            f"{path} holds no generator of keras_an. Its inputs are {names}, not z and label or image and mask."
+        )
+    serving = kinds[tuple(names)](model, dtype)
+    versions = {"keras_an": keras_an.__version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+    metadata = {**versions, **serving.metadata(), **metadata, "made_of": {**made_of, "keras_an": keras_an.__version__}}
+    return Generator(model, serving, metadata)
+
+
+def _digest(path):
+    """SHA-256 of a file. The index of a checkpoint holds a checksum of every tensor."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _one_line(error, most=300):
+    return " ".join(str(error).split())[:most]
+
+
+def description_of(model):
+    """What `read_weights` wants beside the weights of a model: JSON text."""
+    return json.dumps(json.loads(model.to_json()), indent=1)

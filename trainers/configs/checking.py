@@ -1,0 +1,169 @@
+"""The rules that a configuration keeps beyond the types of `schema`, each with its error."""
+
+import importlib
+
+from trainers.configs import schema
+from trainers.configs.explaining import ConfigError, nearest
+
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+
+
+def checked(params):
+    task, trainer, runtime = params.task, params.trainer, params.runtime
+    check_choice("application", params.application, (type(params).application,))
+    _check_runtime(runtime)
+    for key in (
+        "train_steps",
+        "steps_per_loop",
+        "checkpoint_interval",
+        "summary_interval",
+        "validation_interval",
+        "max_to_keep",
+        "discriminator_steps",
+        "gradient_accumulation_steps",
+    ):
+        _check_at_least(1, f"trainer.{key}", getattr(trainer, key))
+    if trainer.loss_upper_bound <= 0:
+        raise ConfigError(f"`trainer.loss_upper_bound` must be positive. Received: {trainer.loss_upper_bound}")
+    _check_at_least(0, "trainer.max_recoveries", trainer.max_recoveries)
+    for name in OPTIMIZERS:
+        check_choice(f"trainer.{name}.type", getattr(trainer, name).type, ("adam", *schema.ADDONS_OPTIMIZERS))
+        _check_at_least(0, f"trainer.{name}.decay_steps", getattr(trainer, name).decay_steps)
+    if not 0 <= trainer.ema_decay < 1:
+        raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
+    _check_at_least(0, "trainer.ema_start_step", trainer.ema_start_step)
+    _check_at_least(0, "trainer.pretrain_steps", trainer.pretrain_steps)
+    _check_data("task.train_data", task.train_data)
+    _check_data("task.validation_data", task.validation_data)
+    (_check_gan if params.application == "gan" else _check_inpainting)(params)
+    return params
+
+
+def check_addons(trainer):
+    """Of what trains alone: a run's generator needs no optimizer."""
+    for name in OPTIMIZERS:
+        kind = getattr(trainer, name).type
+        if kind == "adam":
+            continue
+        try:
+            importlib.import_module("tensorflow_addons.optimizers")
+        except Exception as error:  # with another TensorFlow it may be any
+            raise ConfigError(
+                f"`trainer.{name}.type` {kind!r} is of TensorFlow Addons, which runs on TensorFlow 2.15 alone: "
+                "pip install '.[train,addons]' with Python 3.9 to 3.11 has both. Importing it here gives "
+                f"{type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+
+
+def _check_runtime(runtime):
+    strategy = runtime.distribution_strategy
+    if strategy == "parameter_server":
+        raise ConfigError(
+            "`runtime.distribution_strategy` must not be 'parameter_server': its workers update the weights whenever "
+            "they are done, so that generator and discriminator would each follow outdated ones of the other. "
+            "'multi_worker_mirrored' trains on several machines."
+        )
+    check_choice(
+        "runtime.distribution_strategy", strategy, ("off", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
+    )
+    if runtime.all_reduce_alg is not None:
+        if strategy not in schema.ALL_REDUCE:
+            raise ConfigError(
+                f"`runtime.all_reduce_alg` is of {' and '.join(map(repr, schema.ALL_REDUCE))} alone. "
+                f"Received: {runtime.all_reduce_alg!r} with `runtime.distribution_strategy` {strategy!r}"
+            )
+        check_choice("runtime.all_reduce_alg", runtime.all_reduce_alg, tuple(schema.ALL_REDUCE[strategy]))
+    if (strategy == "tpu") != bool(runtime.tpu):
+        raise ConfigError(
+            "`runtime.tpu` must be given where `runtime.distribution_strategy` is 'tpu', and only there. "
+            f"Received: {runtime.tpu!r} with {strategy!r}"
+        )
+    check_choice("runtime.cluster", runtime.cluster, ("tf_config", "slurm", "kubernetes"))
+    check_choice("runtime.mixed_precision_dtype", runtime.mixed_precision_dtype, ("float32", "bfloat16", "float16"))
+    _check_at_least(0, "runtime.num_gpus", runtime.num_gpus)
+    if runtime.grace_seconds <= 0:
+        raise ConfigError(f"`runtime.grace_seconds` must be positive. Received: {runtime.grace_seconds}")
+
+
+def _check_gan(params):
+    task = params.task
+    check_choice("task.model.fake_labels", task.model.fake_labels, ("balanced", "natural"))
+    for name in task.augmentation:
+        check_choice("task.augmentation", name, ("color", "translation", "cutout"))
+    _check_at_least(1, "task.evaluation.classifier_epochs", task.evaluation.classifier_epochs)
+    check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
+    _check_at_least(1, "task.model.num_classes", task.model.num_classes)
+    _check_at_least(1, "task.model.latent_dim", task.model.latent_dim)
+    _check_num_samples(task.evaluation, task.model.num_classes)
+    if params.trainer.pretrain_steps:
+        raise ConfigError(f"`trainer.pretrain_steps` is of inpainting alone. Received: {params.trainer.pretrain_steps}")
+
+
+def _check_inpainting(params):
+    task, masks, resolution = params.task, params.task.masks, params.task.model.resolution
+    if resolution < 16 or resolution % 4:
+        raise ConfigError(f"`task.model.resolution` must be a multiple of 4, at least 16. Received: {resolution}")
+    check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
+    for key, kinds in (("task.masks.kinds", masks.kinds), ("task.evaluation.masks", task.evaluation.masks)):
+        if not kinds:
+            raise ConfigError(f"`{key}` must not be empty.")
+        for kind in kinds:
+            check_choice(key, kind, ("rectangle", "center", "strokes", "folder"))
+        if "folder" in kinds and not masks.path:
+            raise ConfigError(f"`task.masks.path` must not be empty where `{key}` has 'folder'.")
+    if not 1 <= masks.size < resolution:
+        raise ConfigError(
+            f"`task.masks.size` must be at least 1 and below `task.model.resolution`, {resolution}. "
+            f"Received: {masks.size}"
+        )
+    if not 0 <= masks.max_shrink < masks.size:
+        raise ConfigError(
+            f"`task.masks.max_shrink` must be in [0, `task.masks.size`), which is {masks.size}. "
+            f"Received: {masks.max_shrink}"
+        )
+    _check_at_least(1, "task.masks.num_strokes", masks.num_strokes)
+    _check_at_least(1, "task.masks.max_vertices", masks.max_vertices)
+    if not 0 < masks.min_width <= masks.max_width:
+        raise ConfigError(
+            "`task.masks.min_width` must be positive and at most `task.masks.max_width`. "
+            f"Received: {masks.min_width} and {masks.max_width}"
+        )
+    if not 0 < task.losses.discount <= 1:
+        raise ConfigError(f"`task.losses.discount` must be in (0, 1]. Received: {task.losses.discount}")
+    _check_at_least(1, "task.evaluation.num_images", task.evaluation.num_images)
+
+
+def _check_at_least(least, key, value):
+    if value < least:
+        rule = "must not be negative" if least == 0 else f"must be at least {least}"
+        raise ConfigError(f"`{key}` {rule}. Received: {value}")
+
+
+def check_choice(key, value, valid):
+    if value not in valid:
+        raise ConfigError(f"`{key}` must be one of {valid}.{nearest(value, valid)} Received: {value!r}")
+
+
+def _check_num_samples(evaluation, num_classes):
+    """Precision and recall look at the third neighbour; a distance within classes needs a variance in each."""
+    least, where = 4, ""
+    if evaluation.intra_class and num_classes > 2:
+        least, where = 2 * num_classes, f" for `task.evaluation.intra_class` of {num_classes} classes"
+    if evaluation.num_samples < least:
+        raise ConfigError(
+            f"`task.evaluation.num_samples` must be at least {least}{where}. Received: {evaluation.num_samples}"
+        )
+
+
+def _check_data(group, data):
+    check_choice(f"{group}.dataset", data.dataset, ("digits", "photos", "tfds", "folder", "tfrecord"))
+    if data.dataset in ("digits", "photos"):
+        check_choice(f"{group}.split", data.split, ("train", "test"))
+    where = {"tfds": "name", "folder": "path", "tfrecord": "path"}.get(data.dataset)
+    for key in (where, "split") if where else ():
+        if not getattr(data, key):
+            raise ConfigError(f"`{group}.{key}` must not be empty where `{group}.dataset` is {data.dataset!r}.")
+    for key in ("global_batch_size", "shuffle_buffer_size"):
+        _check_at_least(1, f"{group}.{key}", getattr(data, key))
+    if data.cache and data.random_crop and data.dataset != "photos":
+        raise ConfigError(f"`{group}.cache` keeps squares that are cut already: it excludes `{group}.random_crop`.")

@@ -1,0 +1,179 @@
+"""Images and labels as `tf.data` pipelines of `{"image": float32 in [-1, 1], "label": int32}`."""
+
+import contextlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.data import bundled_sources, folder_source, image_batches, image_sources, tfds_source, tfrecord_source
+
+
+def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_channels=None, num_classes=None):
+    """An endless distributed data set of shuffled batches.
+
+    Each worker sees images of its own, and all workers together see each image once an epoch. The global batches depend
+    on `seed` alone; for TFDS and TFRecords, of which each worker reads a part, also on the number of workers.
+
+    Images are cropped at the center, or with `data.random_crop` at random places, to a square, then resized with a
+    bicubic filter that antialiases; from the bundled photographs squares of `resolution` are cut without resizing.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        data: `schema.DataConfig`.
+        resolution: side of the images in pixels.
+        seed: integer, of the order, the flips and the places of the squares.
+        start_batch: batches to leave out at the start, so that a resumed run sees what it would have seen.
+        image_channels: 1 or 3, or None for what the source has.
+        num_classes: integer, one more than the largest label, or None where labels do not matter: any folder of images
+            will do then, and labels may be 0.
+
+    Returns:
+        A distributed data set of `{"image", "label"}`, `global_batch_size / replicas` images for each replica. Its
+        iterator raises `tf.errors.InvalidArgumentError`, naming file or record, for an image that cannot be decoded or
+        a label out of range; with `data.skip_corrupt`, these are logged, and other images of the batch stand in.
+
+    Raises:
+        ValueError: see `check`.
+    """
+    source = check(strategy, data, resolution, num_classes=num_classes)
+    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+    if data.cache and not source.decoded:
+        source = image_sources.array_source(*_arrays(batches.once_unfinished(256)), source.class_names)
+        batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+
+    def make(context):
+        return batches.shuffled(seed, start_batch, context).prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(make)
+
+
+def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num_classes=None, num_images=None):
+    """All images once, in order, not flipped; the last batch may be smaller.
+
+    Args:
+        data: `schema.DataConfig`; its `global_batch_size` plays no part.
+        resolution: side of the images in pixels.
+        batch_size: integer.
+        image_channels: 1 or 3, or None for what the source has.
+        num_classes: as in `training_dataset`.
+        num_images: integer, how many images evenly out of all; None is all.
+
+    Returns:
+        `tf.data.Dataset` of `{"image", "label"}`, float32 `(batch, resolution, resolution, image_channels)` in [-1, 1]
+        and int32 `(batch,)`. Its iterator raises as that of `training_dataset`; with `data.skip_corrupt`, such images
+        are logged and left out.
+
+    Raises:
+        ValueError: see `open_source`.
+    """
+    source = open_source(data, resolution, num_classes)
+    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+    return batches.once(batch_size, num_images).prefetch(tf.data.AUTOTUNE)
+
+
+def load_arrays(data, resolution, *, image_channels=None, num_classes=None):
+    """What `evaluation_dataset` gives, in memory: images float32 and labels int32.
+
+    Raises:
+        ValueError: see `open_source`, and for a corrupt image or a label out of range.
+    """
+    dataset = evaluation_dataset(data, resolution, 256, image_channels=image_channels, num_classes=num_classes)
+    return _arrays(dataset)
+
+
+def open_source(data, resolution, num_classes=None):
+    """Finds the images that a configuration names, and decodes none of them.
+
+    Args:
+        data: `schema.DataConfig`.
+        resolution: side in pixels, for the digits.
+        num_classes: as in `training_dataset`.
+
+    Returns:
+        A source of `image_sources`, with `num_images`, `class_names` and `num_classes`, the latter None where the data
+        do not tell.
+
+    Raises:
+        ValueError: where a data set, folder, file, split or class is missing, or there are not `num_classes` classes.
+    """
+    if data.dataset == "digits":
+        images, labels = bundled_sources.load_digits(data.split, resolution)
+        source = image_sources.array_source(images, labels, tuple("0123456789"))
+    elif data.dataset == "photos":
+        if num_classes is not None:
+            raise ValueError("The photographs have no labels: `dataset: photos` is for inpainting.")
+        images = bundled_sources.load_photos(data.split, resolution)
+        source = image_sources.array_source(images, np.zeros(len(images), np.int32))
+    elif data.dataset == "tfds":
+        source = tfds_source.open_tfds(data, labelled=num_classes is not None)
+    elif data.dataset == "tfrecord":
+        source = tfrecord_source.open_tfrecords(data)
+    else:
+        folder = os.path.normpath(os.path.join(data.path, data.split))
+        source = folder_source.open_folder(folder, num_classes is not None, data.skip_corrupt)
+    if num_classes is not None and source.num_classes not in (None, num_classes):
+        raise ValueError(
+            f"`task.model.num_classes` must be the number of classes of {_describe(data)}, {source.num_classes}"
+            f"{_some(source.class_names)}. Received: {num_classes}"
+        )
+    return source
+
+
+def check(strategy, data, resolution, *, num_classes=None, validation_data=None):
+    """Opens the training data; with `validation_data`, also looks whether these have the same classes.
+
+    Returns:
+        As `open_source`.
+
+    Raises:
+        ValueError: as `open_source`, and where the global batch does not divide by the replicas, or exceeds the data.
+    """
+    size, replicas = data.global_batch_size, strategy.num_replicas_in_sync
+    if size % replicas:
+        raise ValueError(
+            f"`task.train_data.global_batch_size` must divide by the {replicas} replicas. Received: {size}"
+        )
+    source = open_source(data, resolution, num_classes)
+    if size > source.num_images:
+        raise ValueError(
+            f"`task.train_data.global_batch_size` must not exceed the {source.num_images} images of "
+            f"{_describe(data)}. Received: {size}"
+        )
+    if validation_data is not None:
+        other = open_source(validation_data, resolution, num_classes)
+        if None not in (num_classes, source.class_names, other.class_names) and source.class_names != other.class_names:
+            raise ValueError(
+                f"Training and validation data must have the same classes. Received: {_describe(data)}"
+                f"{_some(source.class_names)}, {_describe(validation_data)}{_some(other.class_names)}"
+            )
+    return source
+
+
+@contextlib.contextmanager
+def value_errors():
+    """A context in which what data sets raise for a corrupt image or a label out of range is a ValueError."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(error.message) from error
+
+
+def _arrays(dataset):
+    with value_errors():
+        parts = [(batch["image"].numpy(), batch["label"].numpy()) for batch in dataset]
+    if not sum(len(labels) for _, labels in parts):
+        raise ValueError("A data set must hold an image that can be used. Received none.")
+    images, labels = zip(*parts)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _describe(data):
+    names = {"digits": "the digits", "photos": "the photographs", "tfds": f"{data.name!r} of TFDS"}
+    return f"{names.get(data.dataset, data.path)}, split {data.split!r}"
+
+
+def _some(class_names):
+    if not class_names:
+        return ""
+    return f" ({', '.join(class_names[:8])}{', ...' if len(class_names) > 8 else ''})"

@@ -1,0 +1,1 @@
+"""What scores generators: evaluators, scores, features, classical fills; nothing that takes a step."""

@@ -1,0 +1,116 @@
+"""Features of a small classifier of the real training images, for data that Inception knows nothing about."""
+
+import dataclasses
+import hashlib
+import os
+
+import tensorflow as tf
+from absl import logging
+
+from keras_an.backend import keras
+from trainers.data import input_pipelines
+from trainers.evaluation import score_names
+
+WEIGHTS_FILE = "classifier.weights.h5"
+_BATCH_SIZE = 64
+
+
+class ClassifierFeatures:
+    """The classifier that is kept in a run's folder, trained on first use.
+
+    A distance in its features is a distance in those of this classifier and of no other; it is no FID.
+
+    Args:
+        task: `schema.TaskConfig`.
+        model_dir: the run's folder.
+    """
+
+    kind = "classifier"
+    names = score_names.CLASSIFIER_NAMES
+    resizer = "none"
+
+    def __init__(self, task, model_dir):
+        self._task = task
+        self._path = os.path.join(model_dir, WEIGHTS_FILE)
+        self._model = None
+
+    @property
+    def is_trained(self):
+        """Whether the weights are there already."""
+        return os.path.exists(self._path)
+
+    @property
+    def digest(self):
+        """SHA-256 of the weights' file, which must be there."""
+        with open(self._path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
+    def prepare(self):
+        """Loads the weights, or trains the classifier and writes them."""
+        if self._model is not None:
+            return
+        model = self._task.model
+        classifier = build_classifier(model.resolution, model.image_channels, model.num_classes)
+        if self.is_trained:
+            classifier.load_weights(self._path)
+        else:
+            self._train(classifier)
+            partial = self._path.replace(".weights.h5", ".partial.weights.h5")
+            classifier.save_weights(partial)
+            os.replace(partial, self._path)  # A run that dies leaves no half-written file under the final name.
+        self._model = classifier
+
+    def __call__(self, images):
+        """Features and logits, after `prepare`.
+
+        Args:
+            images: float32 `(batch, height, width, channels)` in [-1, 1].
+
+        Returns:
+            float32 `(batch, 64)` and `(batch, num_classes)`.
+        """
+        features, logits = self._model(images, training=False)
+        return features, logits
+
+    def _train(self, classifier):
+        model, data, epochs = self._task.model, self._task.train_data, self._task.evaluation.classifier_epochs
+        num_images = input_pipelines.open_source(data, model.resolution, model.num_classes).num_images
+        logging.info("Training the classifier that scores the samples: %d epochs of %d images", epochs, num_images)
+        batch_size = min(_BATCH_SIZE, num_images)
+        batches = input_pipelines.training_dataset(
+            tf.distribute.get_strategy(),
+            dataclasses.replace(data, global_batch_size=batch_size),
+            model.resolution,
+            0,
+            image_channels=model.image_channels,
+            num_classes=model.num_classes,
+        ).map(lambda batch: (batch["image"], batch["label"]))
+        trainable = keras.Model(classifier.inputs, classifier.outputs[1])
+        trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        steps = -(-num_images // batch_size)
+        with input_pipelines.value_errors():
+            trainable.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, shuffle=False)
+
+
+def build_classifier(resolution, image_channels, num_classes):
+    """A small convolutional classifier that also returns its features.
+
+    Args:
+        resolution: side of the images.
+        image_channels: integer.
+        num_classes: integer.
+
+    Returns:
+        `keras.Model` from images to `[features, logits]`, float32 `(batch, 64)` and `(batch, num_classes)`.
+    """
+    image = keras.Input((resolution, resolution, image_channels))
+    x = keras.layers.RandomTranslation(0.06, 0.06, fill_mode="nearest", dtype="float32")(image)
+    for filters in (16, 32, 64):
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", dtype="float32")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, dtype="float32")(x)
+        x = keras.layers.ReLU(dtype="float32")(x)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dropout(0.3, dtype="float32")(x)
+    features = keras.layers.Dense(64, activation="relu", dtype="float32", name="features")(x)
+    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
+    return keras.Model(image, [features, logits], name="classifier")
