@@ -10,18 +10,18 @@ class ConfigError(ValueError):
     """The configuration breaks a rule that the message names."""
 
 
-def keys(config, prefix=""):
+def keys_of(config, prefix=""):
     keys = {}
     for field in dataclasses.fields(config):
         value, key = getattr(config, field.name), f"{prefix}{field.name}"
         keys[key] = field.type
         if dataclasses.is_dataclass(value):
-            keys.update(keys(value, f"{key}."))
+            keys.update(keys_of(value, f"{key}."))
     return keys
 
 
 def type_name(config, key):
-    kind = keys(config).get(re.sub(r"\[.*", "", key))
+    kind = keys_of(config).get(re.sub(r"\[.*", "", key))
     if kind is None:
         return "another type"
     is_class = isinstance(kind, type) and not typing.get_origin(kind)  # `list[int]` is a type on Python 3.9 and 3.10

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from trainers.configs.explaining import ConfigError, keys, nearest, type_name
+from trainers.configs.explaining import ConfigError, keys_of, nearest, type_name
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,7 +48,7 @@ def merge(params, read, source):
         _check_groups(config, content, source)
         return OmegaConf.merge(params, content)
     except ConfigKeyError as error:
-        valid = keys(config)
+        valid = keys_of(config)
         raise ConfigError(f"Unknown key `{error.full_key}` in {source}.{nearest(error.full_key, valid)}") from error
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         key = getattr(error, "full_key", None)
@@ -58,7 +58,7 @@ def merge(params, read, source):
 
 def _check_groups(config, content, source):
     """OmegaConf does not name the key where a group is given a value of its own."""
-    for key, kind in keys(config).items():
+    for key, kind in keys_of(config).items():
         value = OmegaConf.select(content, key) if dataclasses.is_dataclass(kind) else None
         if value is not None and not OmegaConf.is_dict(value):
             raise ConfigError(f"`{key}` must be a group of keys. Received: {value!r} (in {source})")
