@@ -4,6 +4,12 @@ first_of = $(firstword $(foreach v,$(1),$(if $(shell python$(v) --version 2>/dev
 GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= $(or $(call first_of,3.11 3.12 3.13 3.10),python3)
 PYTHON_TF215 = $(or $(GIVEN_PYTHON),$(call first_of,3.11 3.10 3.9))
+# Environments are filled by uv where there is one, which takes a fifth of pip's time; it looks for wheels where pip does.
+UV := $(shell command -v uv)
+INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install -qq) --editable
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
 VENV ?= .venv
 VENV_TF215 ?= .venv-tf215
 BIN := $(VENV)/bin
@@ -32,12 +38,12 @@ BUILDIFIER := npx --yes @bazel/buildifier@8.2.1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch bazel bazel-installed lint format docs package tensorboard clean
+.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf-keras test-jax test-torch bazel bazel-installed lint format docs docs-serve package tensorboard clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
+	@awk -F ':.*## |^##@ ' '/^##@ / { printf "\n%s\n", $$2 } /^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-environments: $(VENV)/.dev $(VENV_TF215)/.dev $(VENV)-jax/.test $(VENV)-torch/.test ## make all environments (--jobs=2: two at a time)
+##@ Try it
 
 demo: $(DEMO_VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo); STACK=tf215: on TensorFlow 2.15
 	@$(DEMO_VENV)/bin/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
@@ -49,6 +55,11 @@ demo-inpainting: $(DEMO_VENV)/.train ## train inpainting on real photographs, ev
 
 examples: $(VENV)/.train ## run the examples, each in less than a minute
 	@for example in digits_classifier segmentation tfgan_losses; do $(BIN)/python -m examples.$$example || exit 1; done
+
+tensorboard: $(VENV)/.train ## open TensorBoard on all runs
+	@$(BIN)/python -m tensorboard.main --logdir runs
+
+##@ Test
 
 test: $(VENV)/.dev ## pass the tests on current TensorFlow and Keras 3
 	@$(BIN)/python -m pytest $(TWO_AT_A_TIME)
@@ -75,40 +86,46 @@ bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass the small t
 bazel-installed:
 	@command -v bazel >/dev/null || { echo "There is no bazel: apt-get install bazel-bootstrap, or install Bazel 8"; exit 1; }
 
+##@ Write
+
 lint: $(VENV)/.dev ## check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 format: $(VENV)/.dev ## format the sources
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## write the API reference, from the docstrings (docs/api)
-	@$(BIN)/python docs/build_api.py
+docs: $(VENV)/.dev ## build the site of guides and API (build/site); a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/.dev ## show the site while you write it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 package: $(VENV)/.dev ## build wheel and source distribution and check them (dist)
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation .
 	@$(BIN)/python -m twine check --strict dist/*
 
-tensorboard: $(VENV)/.train ## open TensorBoard on all runs
-	@$(BIN)/python -m tensorboard.main --logdir runs
+##@ Environments
+
+environments: $(VENV)/.dev $(VENV_TF215)/.dev $(VENV)-jax/.test $(VENV)-torch/.test ## make all environments (--jobs=2: two at a time)
 
 clean: ## remove the environments and caches; runs are kept
-	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV_TF215) build dist docs/api *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-jax $(VENV)-torch $(VENV_TF215) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	if command -v bazel >/dev/null; then bazel --batch clean --expunge; fi
 
 $(VENV)/bin/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@$@ -m pip install -qq --upgrade pip
+	@$(if $(UV),:,$@ -m pip install -qq --upgrade pip)
 
 $(VENV)/.train: setup.py | $(VENV)/bin/python
 	@echo "Installing keras_an with TensorFlow and what training needs into $(VENV) (about 2 GB, some minutes)"
-	@$(BIN)/python -m pip install -qq --editable '.[train]'
+	@$(call INSTALL,$(VENV)) '.[train]'
 	@touch $@
 
 $(VENV)/.dev: setup.py | $(VENV)/bin/python
 	@echo "Installing keras_an with what training, tests and lint need into $(VENV) (about 2 GB, some minutes)"
-	@$(BIN)/python -m pip install -qq --editable '.[train,dev]'
+	@$(call INSTALL,$(VENV)) '.[train,dev]'
 	@touch $(VENV)/.train $@
 
 $(VENV_TF215)/bin/python:
@@ -116,21 +133,21 @@ $(VENV_TF215)/bin/python:
 		"TensorFlow 2.15 needs Python 3.9 to 3.11: PYTHON=python3.11. Received: $(or $(PYTHON_TF215),none is there)" >&2; exit 1; }
 	@echo "Making $(VENV_TF215) with $$($(PYTHON_TF215) --version)"
 	@$(PYTHON_TF215) -m venv $(VENV_TF215)
-	@$@ -m pip install -qq --upgrade pip
+	@$(if $(UV),:,$@ -m pip install -qq --upgrade pip)
 
 $(VENV_TF215)/.train: setup.py | $(VENV_TF215)/bin/python
 	@echo "Installing keras_an with TensorFlow 2.15, TensorFlow Addons and what training needs into $(VENV_TF215) (some minutes)"
-	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons]'
+	@$(call INSTALL,$(VENV_TF215)) '.[train,addons]'
 	@touch $@
 
 $(VENV_TF215)/.dev: setup.py | $(VENV_TF215)/bin/python
 	@echo "Installing keras_an with TensorFlow 2.15, TensorFlow Addons and what tests need into $(VENV_TF215) (some minutes)"
-	@$(VENV_TF215)/bin/python -m pip install -qq --editable '.[train,addons,dev]'
+	@$(call INSTALL,$(VENV_TF215)) '.[train,addons,dev]'
 	@touch $(VENV_TF215)/.train $@
 
 $(VENV)-%/.test: setup.py
 	@echo "Installing keras_an with $* into $(VENV)-$* (a minute or more)"
 	@$(PYTHON) -m venv $(VENV)-$*
-	@$(VENV)-$*/bin/python -m pip install -qq --upgrade pip
-	@$(VENV)-$*/bin/python -m pip install -qq --editable '.[$*,test]' $(TESTED_$*)
+	@$(if $(UV),:,$(VENV)-$*/bin/python -m pip install -qq --upgrade pip)
+	@$(call INSTALL,$(VENV)-$*) '.[$*,test]' $(TESTED_$*)
 	@touch $@

@@ -38,6 +38,8 @@ TRAIN = [
 ]
 # LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmarks.inference; tested on Python 3.11.
 EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
+# The site of guides and API.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 TEST = ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
 # What checks, packages and documents; Python 3.9 runs the tests without those that need 3.10.
 DEV = [
@@ -45,7 +47,7 @@ DEV = [
     "build>=1.2.1,<2",
     *(
         requirement + '; python_version >= "3.10"'
-        for requirement in (*EXPORT, "mypy==2.4.1", "pdoc==16.0.0", "ruff==0.17.6", "twine>=6,<8")
+        for requirement in (*EXPORT, *DOCS, "mypy==2.4.1", "ruff==0.17.6", "twine>=6,<8")
     ),
     "setuptools>=68,<82",
     "wheel>=0.40,<1",
@@ -92,6 +94,7 @@ setup(
             "onnx<1.18",  # later ones take what the ml-dtypes of TensorFlow 2.15 has not
             "setuptools<82",  # TensorBoard 2.15 imports pkg_resources, which newer ones have not
         ],
+        "docs": DOCS,
         "test": TEST,
         "dev": DEV,
     },

@@ -16,6 +16,8 @@ the first frame is taken.
 Masks: white is missing, that is grey of 128 and above; alpha is ignored. A mask has the size of its image. One file is
 the mask of all images; in a folder, the mask of `photo.jpg` is the file of the same stem, as `photo.png`.
 `rect:TOP,LEFT,HEIGHT,WIDTH` is a hole in all images, in pixels.
+
+The file is long because every kind of picture and mask that it refuses is named where it is read.
 """
 
 import collections

@@ -1,4 +1,7 @@
-"""Configurations: what goes over what, and what every mistake is told."""
+"""Configurations: what goes over what, and what every mistake is told.
+
+The file is long because one test a rule of the configuration.
+"""
 
 import dataclasses
 

@@ -1,4 +1,7 @@
-"""Images from every source: what comes, in which order, and what every fault is told."""
+"""Images from every source: what comes, in which order, and what every fault is told.
+
+The file is long because sources, order, workers and errors share the images that its fixtures write.
+"""
 
 import dataclasses
 import io

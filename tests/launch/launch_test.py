@@ -1,4 +1,7 @@
-"""The files of `trainers/launch` and the commands of docs/clusters.md, against the code and the fields they use."""
+"""The files of `trainers/launch` and the commands of docs/clusters.md, against the code and the fields they use.
+
+The file is long because each launch file and the page that shows it are run against one stand-in for the cluster.
+"""
 
 import importlib
 import json

@@ -1,4 +1,7 @@
-"""Attentive Normalization against a NumPy loop over the paper's equations, and what the layer keeps."""
+"""Attentive Normalization against a NumPy loop over the paper's equations, and what the layer keeps.
+
+The file is long because one layer with many options, each against the same reference.
+"""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Imports go one way, mains are short, and nothing happens at import outside mains."""
+"""Imports go one way, mains are short, long files say why, and nothing happens at import outside mains."""
 
 import ast
 import functools
@@ -220,6 +220,12 @@ def test_examples_know_the_package_and_the_loader_of_tfgan():
 @pytest.mark.parametrize("name", [name for name in MAINS if is_in(name, "trainers")])
 def test_mains_of_trainers_are_under_120_lines(name):
     assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) < 120
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_of_over_300_lines_says_why(name):
+    text = SOURCES[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300 or "The file is long because" in ast.get_docstring(tree_of(name))
 
 
 def test_flags_are_defined_in_mains_alone():

@@ -1,6 +1,8 @@
 """The converter against the released code: `testdata/released_inpainting` holds a checkpoint of it and what it printed.
 
 SavedModel and weights give that code's outputs, and a checkpoint that does not hold its generator is refused.
+
+The file is long because all formats are made of one checkpoint, which takes long to convert.
 """
 
 import importlib.util

@@ -1,4 +1,7 @@
-"""The SavedModel: TensorFlow alone runs it, it says what the live model says, and nothing foreign is replaced."""
+"""The SavedModel: TensorFlow alone runs it, it says what the live model says, and nothing foreign is replaced.
+
+The file is long because all tests share one trained run and its export.
+"""
 
 import functools
 import json

@@ -1,4 +1,7 @@
-"""Inpainting of files: known pixels come back bit for bit; what does not fit is refused before anything is written."""
+"""Inpainting of files: known pixels come back bit for bit; what does not fit is refused before anything is written.
+
+The file is long because all tests share one exported generator.
+"""
 
 import functools
 import logging

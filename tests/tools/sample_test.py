@@ -1,4 +1,7 @@
-"""Sampling: what the SavedModel says for latents known by their number, as files, grids and strips; and refusals."""
+"""Sampling: what the SavedModel says for latents known by their number, as files, grids and strips; and refusals.
+
+The file is long because all tests share one exported generator.
+"""
 
 import json
 import logging

@@ -1,4 +1,7 @@
-"""One step of the GAN: what moves, how far, and that a break in a run leaves no trace."""
+"""One step of the GAN: what moves, how far, and that a break in a run leaves no trace.
+
+The file is long because all tests share traced steps.
+"""
 
 import functools
 

@@ -1,4 +1,7 @@
-"""The outer loop, with a trainer that only counts."""
+"""The outer loop, with a trainer that only counts.
+
+The file is long because all tests share one stand-in for a trainer.
+"""
 
 import logging
 import math

@@ -1,4 +1,7 @@
-"""The configuration of a run, in Model Garden's groups: `task`, `trainer`, `runtime`."""
+"""The configuration of a run, in Model Garden's groups: `task`, `trainer`, `runtime`.
+
+The file is long because all settings stand in one place, where people look them up.
+"""
 
 import dataclasses
 from typing import Optional
