@@ -180,8 +180,9 @@ class InpaintingLossesConfig:
 
     hole, known: L1 in the hole and outside; coarse, fine: of the two stages, in both. discount: of the hole's pixels
     for each step away from what is known; 1 counts all alike. adversarial: of the generator's Wasserstein term.
-    gradient_penalty: of the critics'. orthogonal: lambda_o of Attentive Normalization. id_mrf: of the ID-MRF term on
-    VGG-19 features, which needs `vgg_weights`, the file of `keras.applications.VGG19` without its top.
+    gradient_penalty: of the critics'. orthogonal_weight: lambda_o of Attentive Normalization. id_mrf: of the ID-MRF
+    term on VGG-19 features, times `hole`; it needs `vgg_weights`, the file of `keras.applications.VGG19` without its
+    top.
     """
 
     hole: float = 1.4
