@@ -17,10 +17,12 @@ from keras_an.backend import (
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
     center,
+    fill_padding,
     normalize_regions,
     regional_normalization,
     released_region_moments,
     sample_positions,
+    sample_valid_windows,
     soft_layout,
     window_positions,
 )
@@ -74,14 +76,19 @@ class AttentiveNormalization(keras.layers.Layer):
         training: boolean; self-sampling draws only where it is True. Otherwise the output is a pure function of the
             input.
         return_layout: boolean, whether to return `(outputs, layout)`. Defaults to False.
+        mask: boolean `(batch, *spatial)` in either data format, or its first axes alone; False where a position is
+            padding, which is in no region, is no key, and comes out as it went in: all else is as if it were not there.
+            None, the default, is no padding. Keras hands on its own, of `Masking` or `Embedding(mask_zero=True)`.
+            Windows of keys that hold padding are not drawn; where an image has no other, padding counts as the mean of
+            the valid positions there.
 
     Input shape:
         `(batch, *spatial, channels)`, or `(batch, channels, *spatial)` with `"channels_first"`. Spatial sizes may be
         unknown until run time, and there may be fewer positions than entities: self-sampling then draws some twice.
 
     Output shape:
-        The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, and sums to 1 over
-        its last axis.
+        The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, with
+        `"channels_first"` too, and sums to 1 over its last axis, to 0 at padding.
 
     Raises:
         ValueError: where an argument is out of its range, or the input is not as said above.
@@ -248,7 +255,11 @@ class AttentiveNormalization(keras.layers.Layer):
         return _Sum(penalty, self.entity_regularizer) if self.entity_regularizer else penalty
 
     def call(
-        self, inputs: Tensor, training: Optional[bool] = None, return_layout: bool = False
+        self,
+        inputs: Tensor,
+        training: Optional[bool] = None,
+        return_layout: bool = False,
+        mask: Optional[Tensor] = None,
     ) -> Union[Tensor, tuple[Tensor, Tensor]]:
         if "float" not in str(inputs.dtype):
             raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
@@ -257,11 +268,19 @@ class AttentiveNormalization(keras.layers.Layer):
             features = _move_axis(features, 1, -1)
         *outer, channels = ops.shape(features)  # outer: batch, *spatial
         flat = ops.reshape(features, (outer[0], math.prod(outer[1:]), channels))  # (batch, positions, channels)
-        keys = None
+        received, keys, valid = flat, None, None
+        if mask is not None:
+            valid = _valid_positions(mask, outer)  # (batch, positions, 1)
+            flat = fill_padding(flat, valid)
         if training and self.self_sampling:
-            flat, keys = self._sampled_keys(flat, outer)
+            flat, keys = self._sampled_keys(flat, outer, valid)
         layout = self._layout(flat, keys)
-        outputs = ops.reshape(flat + self._normalize(flat, layout), (*outer, channels))
+        if mask is not None:
+            layout = ops.where(valid, layout, ops.zeros_like(layout))
+        outputs = flat + self._normalize(flat, layout, valid)
+        if mask is not None:
+            outputs = ops.where(valid, outputs, received)
+        outputs = ops.reshape(outputs, (*outer, channels))
         if self.data_format == "channels_first":
             outputs = _move_axis(outputs, -1, 1)
         outputs = ops.cast(outputs, self.compute_dtype)
@@ -269,9 +288,9 @@ class AttentiveNormalization(keras.layers.Layer):
             return outputs, ops.reshape(layout, (*outer, self.num_entities))
         return outputs
 
-    def get_layout(self, inputs: Tensor, training: Optional[bool] = None) -> Tensor:
+    def get_layout(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
-        return self(inputs, training=training, return_layout=True)[1]
+        return self(inputs, training=training, return_layout=True, mask=mask)[1]
 
     def _layout(self, flat, keys):
         """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
@@ -285,18 +304,27 @@ class AttentiveNormalization(keras.layers.Layer):
             bias = ops.sum(keys * self.query_bias, axis=-1)[:, None]  # (batch, 1, entities)
         return soft_layout(flat, filters, bias, self.temperature)
 
-    def _sampled_keys(self, flat, outer):
+    def _sampled_keys(self, flat, outer, valid):
         """`flat`, whose gradient takes theirs, and max-pooled keys of windows, `(batch, num_entities, key_dim)`."""
         batch_size, *spatial = outer
-        grid = [ops.maximum(size // self.pool_size, 1) for size in spatial]
-        windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
+        # What is known must stay an integer: under JAX's jit a product of `ops` is not.
+        grid = [
+            max(size // self.pool_size, 1) if isinstance(size, int) else ops.maximum(size // self.pool_size, 1)
+            for size in spatial
+        ]
+        if valid is None:
+            windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
+        else:
+            windows = sample_valid_windows(
+                valid[..., 0], grid, spatial, self.pool_size, self.num_entities, self.seed_generator
+            )
         indices = window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
         indices = indices + (ops.arange(batch_size) * math.prod(spatial))[:, None, None]
         rows, taken = take_rows(ops.reshape(flat, (-1, flat.shape[-1])), indices)  # (batch * positions, channels)
         keys = ops.matmul(taken, self.key_kernel) + self.key_bias
         return ops.reshape(rows, ops.shape(flat)), ops.max(keys, axis=2)
 
-    def _normalize(self, flat, layout):
+    def _normalize(self, flat, layout, valid):
         """rho times the regional normalisation: `(batch, positions, channels)`."""
         # rho multiplies beta and alpha, (entities, channels), rather than every position.
         shape = (self.num_entities, flat.shape[-1])
@@ -304,7 +332,8 @@ class AttentiveNormalization(keras.layers.Layer):
         alpha = self.residual_weight * (self.alpha if self.affine else ops.zeros(shape))
         if self.statistics == "released":
             values = ops.matmul(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
-            mean, deviation = released_region_moments(values, layout)
+            num_positions = None if valid is None else ops.sum(ops.cast(valid, flat.dtype), axis=1, keepdims=True)
+            mean, deviation = released_region_moments(values, layout, num_positions=num_positions)
             return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
         # What is subtracted from X adds the same to every v(X), which drops out of them.
         values = ops.matmul(center(flat), self.value_kernel) if self.value_projection else flat
@@ -355,3 +384,16 @@ def _move_axis(tensor, source, destination):
     axes = list(range(len(tensor.shape)))
     axes.insert(destination % len(axes), axes.pop(source))
     return ops.transpose(tensor, axes)
+
+
+def _valid_positions(mask, outer):
+    """A mask of `outer`, (batch, *spatial), or of its first axes, as boolean `(batch, positions, 1)`."""
+    mask = ops.cast(mask, "bool")
+    shape = ops.shape(mask)
+    if not 1 <= len(shape) <= len(outer):
+        raise ValueError(
+            "`mask` must be of (batch, *spatial) or of its first axes. "
+            f"Received: a mask of {len(shape)} dimensions for {len(outer) - 1} spatial ones"
+        )
+    mask = ops.broadcast_to(ops.reshape(mask, (*shape, *[1] * (len(outer) - len(shape)))), outer)
+    return ops.reshape(mask, (outer[0], math.prod(outer[1:]), 1))
