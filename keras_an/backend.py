@@ -67,6 +67,10 @@ if IS_KERAS_3:
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
         optimizer.apply_gradients(zip(gradients, variables))
 
+    def tensor_spec(shape, dtype):
+        """What `compute_output_spec` gives for a tensor."""
+        return keras.KerasTensor(shape, dtype=dtype)
+
     def random_uniform(shape, seed_generator):
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
@@ -95,15 +99,14 @@ else:
     register_serializable = keras.utils.register_keras_serializable
     NO_AUTOCAST = {"experimental_autocast": False}
 
-    class SeedGenerator(tf.Module):  # type: ignore[no-redef]
-        """`keras.random.SeedGenerator` for Keras 2: a seed and a counter, kept in a variable of the layer.
+    class SeedGenerator:  # type: ignore[no-redef]
+        """`keras.random.SeedGenerator` for Keras 2: a seed and a counter, kept in a variable that is no layer's weight.
 
         Args:
             seed: integer, or None for one drawn from Python's `random`, as Keras 3 does.
         """
 
         def __init__(self, seed=None):
-            super().__init__()
             import random
 
             self.state = tf.Variable(
@@ -136,6 +139,9 @@ else:
     def apply_scaled_gradients(optimizer, gradients, variables):
         optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))
 
+    def tensor_spec(shape, dtype):
+        return tf.TensorSpec(shape, dtype)
+
     def random_uniform(shape, seed_generator):
         seed = tf.identity(seed_generator.state)
         seed_generator.state.assign(seed + tf.constant([0, 1], tf.int64))
@@ -153,6 +159,11 @@ else:
         tensor = tf.convert_to_tensor(tensor)
         dynamic = tf.shape(tensor)
         return tuple(dynamic[i] if size is None else size for i, size in enumerate(tensor.shape))
+
+    def _moveaxis(tensor, source, destination):
+        axes = list(range(len(tensor.shape)))
+        axes.insert(destination % len(axes), axes.pop(source))
+        return tf.transpose(tensor, axes)
 
     def _max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
         return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
@@ -179,6 +190,7 @@ else:
         mean=lambda x, axis=None, keepdims=False: tf.reduce_mean(x, axis, keepdims),
         minimum=tf.minimum,
         mod=tf.math.floormod,
+        moveaxis=_moveaxis,
         ones=tf.ones,
         relu=tf.nn.relu,
         reshape=tf.reshape,

@@ -13,6 +13,7 @@ from keras_an.backend import (
     ops,
     register_serializable,
     take_rows,
+    tensor_spec,
 )
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
@@ -27,6 +28,8 @@ from keras_an.ops import (
     window_positions,
 )
 from keras_an.regularizers import OrthogonalEntities
+
+_NUM_SAMPLING_WEIGHTS = 5  # kernels and biases of k and q, and t
 
 
 @register_serializable(package="keras_an")
@@ -176,8 +179,6 @@ class AttentiveNormalization(keras.layers.Layer):
         self.supports_masking = True
         if self_sampling:
             self.seed_generator = SeedGenerator(seed)
-            # As an attribute of the layer itself the state is also part of a `tf.train.Checkpoint`.
-            self.sampling_state = self.seed_generator.state
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) not in (3, 4, 5):
@@ -224,7 +225,42 @@ class AttentiveNormalization(keras.layers.Layer):
                 "alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint
             )
         self.residual_weight = self._add_parameter("residual_weight", (), "zeros")
+        axis = 1 if self.data_format == "channels_first" else -1
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})
         self.built = True
+
+    @property
+    def sampling_state(self):
+        """The random state of self-sampling: none of `weights`, but in files and checkpoints."""
+        return self.seed_generator.state
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        """What `tf.train.Checkpoint` and SavedModel find, which follow attributes and know no `SeedGenerator`."""
+        children = super()._trackable_children(save_type, **kwargs)
+        return {**children, "sampling_state": self.sampling_state} if self.self_sampling else children
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.self_sampling:
+            store[str(len(self.weights))] = self.sampling_state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Takes what a layer with the same arguments saved, but for `self_sampling`, whose weights may be missing."""
+        weights, entries = list(self.weights), list(range(len(store.keys())))
+        if not self.self_sampling:
+            if len(entries) == len(weights) + _NUM_SAMPLING_WEIGHTS + 1:
+                entries = _without_sampling(entries[:-1])
+        elif len(entries) == len(weights) - _NUM_SAMPLING_WEIGHTS:
+            weights = _without_sampling(weights)
+        else:
+            weights.append(self.sampling_state)
+        if len(entries) != len(weights):
+            raise ValueError(
+                f"The built layer `{self.name}` takes as many weights and states from a file as it has, "
+                f"{len(weights)}. Received: a file with {len(entries)} and built={self.built}"
+            )
+        for weight, entry in zip(weights, entries):
+            weight.assign(store[str(entry)])
 
     def _add_parameter(self, name, shape, initializer, regularizer=None, constraint=None):
         return self.add_weight(
@@ -261,11 +297,10 @@ class AttentiveNormalization(keras.layers.Layer):
         return_layout: bool = False,
         mask: Optional[Tensor] = None,
     ) -> Union[Tensor, tuple[Tensor, Tensor]]:
-        if "float" not in str(inputs.dtype):
-            raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
+        _check_floating(inputs)
         features = ops.cast(inputs, "float32")
         if self.data_format == "channels_first":
-            features = _move_axis(features, 1, -1)
+            features = ops.moveaxis(features, 1, -1)
         *outer, channels = ops.shape(features)  # outer: batch, *spatial
         flat = ops.reshape(features, (outer[0], math.prod(outer[1:]), channels))  # (batch, positions, channels)
         received, keys, valid = flat, None, None
@@ -282,11 +317,30 @@ class AttentiveNormalization(keras.layers.Layer):
             outputs = ops.where(valid, outputs, received)
         outputs = ops.reshape(outputs, (*outer, channels))
         if self.data_format == "channels_first":
-            outputs = _move_axis(outputs, -1, 1)
+            outputs = ops.moveaxis(outputs, -1, 1)
         outputs = ops.cast(outputs, self.compute_dtype)
         if return_layout:
             return outputs, ops.reshape(layout, (*outer, self.num_entities))
         return outputs
+
+    def compute_output_shape(
+        self, input_shape: Shape, return_layout: bool = False
+    ) -> Union[Shape, tuple[Shape, Shape]]:
+        batch_size, *others = shape = tuple(input_shape)
+        spatial = others[1:] if self.data_format == "channels_first" else others[:-1]
+        return (shape, (batch_size, *spatial, self.num_entities)) if return_layout else shape
+
+    def compute_output_spec(
+        self,
+        inputs: Tensor,
+        training: Optional[bool] = None,
+        return_layout: bool = False,
+        mask: Optional[Tensor] = None,
+    ) -> Union[Tensor, tuple[Tensor, Tensor]]:
+        _check_floating(inputs)
+        outputs, layout = self.compute_output_shape(inputs.shape, return_layout=True)
+        outputs = tensor_spec(outputs, self.compute_dtype)
+        return (outputs, tensor_spec(layout, "float32")) if return_layout else outputs
 
     def get_layout(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
@@ -380,10 +434,14 @@ class _Sum(keras.regularizers.Regularizer):
         return sum(part(weight) for part in self.parts)
 
 
-def _move_axis(tensor, source, destination):
-    axes = list(range(len(tensor.shape)))
-    axes.insert(destination % len(axes), axes.pop(source))
-    return ops.transpose(tensor, axes)
+def _check_floating(inputs):
+    if "float" not in str(inputs.dtype):
+        raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
+
+
+def _without_sampling(entries):
+    """A list in the order of the weights, without those of self-sampling, which come behind the entities."""
+    return entries[:1] + entries[1 + _NUM_SAMPLING_WEIGHTS :]
 
 
 def _valid_positions(mask, outer):
