@@ -209,6 +209,39 @@ else:
     )
 
 
+def is_functional(model):
+    """Whether a layer or model is a graph of calls: a functional model, or a built sequential one."""
+    return hasattr(_graph(model), "_nodes_by_depth")
+
+
+def calls_of(model):
+    """The calls of which a functional model is made.
+
+    Args:
+        model: `is_functional`.
+
+    Yields:
+        For each call, from the inputs on, the layer and lists of the tensors that it took and gave.
+    """
+    for _, nodes in sorted(_graph(model)._nodes_by_depth.items(), reverse=True):
+        for node in nodes:
+            if not node.is_input:
+                given = [node.outputs] if hasattr(node.outputs, "shape") else list(node.outputs)
+                if IS_KERAS_3:
+                    yield node.operation, node.input_tensors, given
+                else:
+                    yield node.layer, node.keras_inputs, given
+
+
+def outputs_of(model):
+    """What a functional model gives, in the structure in which it gives it; `output` may be that of a later call."""
+    return _graph(model)._outputs_struct if IS_KERAS_3 else model._nested_outputs
+
+
+def _graph(model):
+    return getattr(model, "_functional", None) or model  # of Keras 3's `Sequential`
+
+
 def custom_gradient(forward, backward):
     """A function with a gradient of its own, which may be differentiated again.
 
@@ -230,6 +263,11 @@ def custom_gradient(forward, backward):
         return forward(*arguments), gradient
 
     return _custom_gradient(function)
+
+
+def softmax(logits):
+    """The softmax over the last axis, without Keras's warning where that has one element."""
+    return ops.exp(logits - logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)
 
 
 def take_rows(rows, indices):

@@ -1,6 +1,7 @@
 """Attentive Normalization."""
 
 import math
+import operator
 from typing import Any, Optional, Union
 
 from keras_an.backend import (
@@ -138,10 +139,6 @@ class AttentiveNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive_integer("num_entities", num_entities)
-        check_positive_integer("pool_size", pool_size)
-        if key_dim is not None:
-            check_positive_integer("key_dim", key_dim)
         check_positive("temperature", temperature)
         check_positive("epsilon", epsilon)
         if orthogonal_weight < 0:
@@ -151,10 +148,10 @@ class AttentiveNormalization(keras.layers.Layer):
         check_one_of("statistics", statistics, ("weighted", "released"))
         check_one_of("orthogonality", orthogonality, ("cosine", "frobenius", None))
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
-        self.num_entities = num_entities
+        self.num_entities = check_positive_integer("num_entities", num_entities)
         self.temperature = temperature
-        self.key_dim = key_dim
-        self.pool_size = pool_size
+        self.key_dim = None if key_dim is None else check_positive_integer("key_dim", key_dim)
+        self.pool_size = check_positive_integer("pool_size", pool_size)
         self.self_sampling = self_sampling
         self.value_projection = value_projection
         self.statistics = statistics
@@ -174,11 +171,11 @@ class AttentiveNormalization(keras.layers.Layer):
         self.alpha_initializer = keras.initializers.get(alpha_initializer)
         self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
         self.alpha_constraint = keras.constraints.get(alpha_constraint)
-        self.seed = seed
+        self.seed = None if seed is None else operator.index(seed)
         self.data_format = data_format or keras.backend.image_data_format()
         self.supports_masking = True
         if self_sampling:
-            self.seed_generator = SeedGenerator(seed)
+            self.seed_generator = SeedGenerator(self.seed)
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) not in (3, 4, 5):

@@ -61,9 +61,8 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive_integer("num_classes", num_classes)
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
-        self.num_classes = num_classes
+        self.num_classes = check_positive_integer("num_classes", num_classes)
         self.momentum = momentum
         self.epsilon = epsilon
         self.synchronized = synchronized

@@ -34,9 +34,8 @@ class KnownPixels(keras.layers.Layer):
 
     def __init__(self, divisor: int = 1, data_format: Optional[str] = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_positive_integer("divisor", divisor)
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
-        self.divisor = divisor
+        self.divisor = check_positive_integer("divisor", divisor)
         self.data_format = data_format or keras.backend.image_data_format()
         self._axis = 1 if self.data_format == "channels_first" else 3
 

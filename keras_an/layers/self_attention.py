@@ -2,7 +2,7 @@
 
 from typing import Any, Optional
 
-from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable
+from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax
 from keras_an.checks import check_one_of, check_positive_integer
 
 
@@ -45,11 +45,8 @@ class SelfAttention(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
-        for name, value in (("key_dim", key_dim), ("value_dim", value_dim)):
-            if value is not None:
-                check_positive_integer(name, value)
-        self.key_dim = key_dim
-        self.value_dim = value_dim
+        self.key_dim = None if key_dim is None else check_positive_integer("key_dim", key_dim)
+        self.value_dim = None if value_dim is None else check_positive_integer("value_dim", value_dim)
         self.data_format = data_format or keras.backend.image_data_format()
 
     def build(self, input_shape: Shape) -> None:
@@ -85,7 +82,7 @@ class SelfAttention(keras.layers.Layer):
         keys = _pooled_rows(ops.matmul(inputs, self.key_kernel))  # (batch, positions / 4, key_dim)
         values = _pooled_rows(ops.matmul(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
         # (batch, positions, positions / 4)
-        attention = ops.softmax(ops.cast(ops.matmul(queries, ops.transpose(keys, (0, 2, 1))), "float32"), axis=-1)
+        attention = softmax(ops.cast(ops.matmul(queries, ops.transpose(keys, (0, 2, 1))), "float32"))
         attended = ops.matmul(ops.matmul(ops.cast(attention, values.dtype), values), self.output_kernel)
         attended = ops.reshape(attended, (batch_size, *shape[1:3], channels))
         return inputs + ops.cast(self.residual_weight, inputs.dtype) * attended

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Optional, Union
 
-from keras_an.backend import SeedGenerator, Tensor, compiles_for_cpu, custom_gradient, ops, random_uniform
+from keras_an.backend import SeedGenerator, Tensor, compiles_for_cpu, custom_gradient, ops, random_uniform, softmax
 from keras_an.ops.products import entity_products, mix, region_sums
 
 
@@ -41,7 +41,7 @@ def _project(features, filters):
 def _softmax(logits):
     """The softmax over the entities, which are too few for XLA to sum fast on a CPU other than by a product."""
     if not compiles_for_cpu(logits):
-        return ops.softmax(logits, axis=-1)
+        return softmax(logits)
     ones = ops.ones((logits.shape[-1], 1))
 
     def forward(logits):

@@ -316,6 +316,20 @@ def test_one_entity_is_instance_normalization():
     np.testing.assert_allclose(layer(x) - x, instance_norm(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error:You are using a softmax")
+@pytest.mark.parametrize("training", [False, True])
+def test_one_entity_warns_of_nothing(training):
+    x = features((2, 5, 4, 6))
+    _, layout = random_layer(x.shape, num_entities=1)(x, training=training, return_layout=True)
+    np.testing.assert_array_equal(layout, np.ones((2, 5, 4, 1)))
+
+
+def test_counts_may_be_numpys():
+    counts = {"num_entities": np.int64(3), "key_dim": np.int32(2), "pool_size": np.uint8(1), "seed": np.int64(5)}
+    config = AttentiveNormalization(**counts).get_config()
+    assert {name: type(config[name]) for name in counts} == dict.fromkeys(counts, int)
+
+
 def test_a_one_hot_layout_is_instance_normalization_of_each_region_alone():
     owner = np.random.default_rng(0).permutation(40).reshape(2, 5, 4) % 3
     x = features((2, 5, 4, 6))
