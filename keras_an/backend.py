@@ -67,6 +67,10 @@ if IS_KERAS_3:
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
         optimizer.apply_gradients(zip(gradients, variables))
 
+    def tensor_spec(shape, dtype):
+        """What `compute_output_spec` gives for a tensor."""
+        return keras.KerasTensor(shape, dtype=dtype)
+
     def random_uniform(shape, seed_generator):
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
@@ -95,15 +99,14 @@ else:
     register_serializable = keras.utils.register_keras_serializable
     NO_AUTOCAST = {"experimental_autocast": False}
 
-    class SeedGenerator(tf.Module):  # type: ignore[no-redef]
-        """`keras.random.SeedGenerator` for Keras 2: a seed and a counter, kept in a variable of the layer.
+    class SeedGenerator:  # type: ignore[no-redef]
+        """`keras.random.SeedGenerator` for Keras 2: a seed and a counter, kept in a variable that is no layer's weight.
 
         Args:
             seed: integer, or None for one drawn from Python's `random`, as Keras 3 does.
         """
 
         def __init__(self, seed=None):
-            super().__init__()
             import random
 
             self.state = tf.Variable(
@@ -136,6 +139,9 @@ else:
     def apply_scaled_gradients(optimizer, gradients, variables):
         optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))
 
+    def tensor_spec(shape, dtype):
+        return tf.TensorSpec(shape, dtype)
+
     def random_uniform(shape, seed_generator):
         seed = tf.identity(seed_generator.state)
         seed_generator.state.assign(seed + tf.constant([0, 1], tf.int64))
@@ -154,6 +160,11 @@ else:
         dynamic = tf.shape(tensor)
         return tuple(dynamic[i] if size is None else size for i, size in enumerate(tensor.shape))
 
+    def _moveaxis(tensor, source, destination):
+        axes = list(range(len(tensor.shape)))
+        axes.insert(destination % len(axes), axes.pop(source))
+        return tf.transpose(tensor, axes)
+
     def _max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
         return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
 
@@ -161,11 +172,13 @@ else:
         abs=tf.abs,
         all=tf.reduce_all,
         arange=tf.range,
+        broadcast_to=tf.broadcast_to,
         cast=tf.cast,
         clip=tf.clip_by_value,
         concatenate=tf.concat,
         cond=tf.cond,
         convert_to_tensor=tf.convert_to_tensor,
+        cumsum=tf.cumsum,
         einsum=tf.einsum,
         exp=tf.exp,
         eye=tf.eye,
@@ -177,6 +190,7 @@ else:
         mean=lambda x, axis=None, keepdims=False: tf.reduce_mean(x, axis, keepdims),
         minimum=tf.minimum,
         mod=tf.math.floormod,
+        moveaxis=_moveaxis,
         ones=tf.ones,
         relu=tf.nn.relu,
         reshape=tf.reshape,
@@ -189,9 +203,43 @@ else:
         sum=lambda x, axis=None, keepdims=False: tf.reduce_sum(x, axis, keepdims),
         take=tf.gather,
         transpose=tf.transpose,
+        where=tf.where,
         zeros=tf.zeros,
         zeros_like=tf.zeros_like,
     )
+
+
+def is_functional(model):
+    """Whether a layer or model is a graph of calls: a functional model, or a built sequential one."""
+    return hasattr(_graph(model), "_nodes_by_depth")
+
+
+def calls_of(model):
+    """The calls of which a functional model is made.
+
+    Args:
+        model: `is_functional`.
+
+    Yields:
+        For each call, from the inputs on, the layer and lists of the tensors that it took and gave.
+    """
+    for _, nodes in sorted(_graph(model)._nodes_by_depth.items(), reverse=True):
+        for node in nodes:
+            if not node.is_input:
+                given = [node.outputs] if hasattr(node.outputs, "shape") else list(node.outputs)
+                if IS_KERAS_3:
+                    yield node.operation, node.input_tensors, given
+                else:
+                    yield node.layer, node.keras_inputs, given
+
+
+def outputs_of(model):
+    """What a functional model gives, in the structure in which it gives it; `output` may be that of a later call."""
+    return _graph(model)._outputs_struct if IS_KERAS_3 else model._nested_outputs
+
+
+def _graph(model):
+    return getattr(model, "_functional", None) or model  # of Keras 3's `Sequential`
 
 
 def custom_gradient(forward, backward):
@@ -215,6 +263,11 @@ def custom_gradient(forward, backward):
         return forward(*arguments), gradient
 
     return _custom_gradient(function)
+
+
+def softmax(logits):
+    """The softmax over the last axis, without Keras's warning where that has one element."""
+    return ops.exp(logits - logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)
 
 
 def take_rows(rows, indices):

@@ -1,10 +1,18 @@
 """Checks of constructor arguments: each names the rule and the value received."""
 
+import numbers
+
 
 def check_positive_integer(name, value):
-    """Raises ValueError unless `value` is an integer of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    """Raises ValueError unless `value` is an integer of at least 1, NumPy's too, and returns it as Python's."""
+    if not is_integer(value) or value < 1:
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return int(value)
+
+
+def is_integer(value):
+    """Whether `value` is an integer of Python or NumPy."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_positive(name, value):

@@ -1,6 +1,7 @@
 """Attentive Normalization."""
 
 import math
+import operator
 from typing import Any, Optional, Union
 
 from keras_an.backend import (
@@ -13,18 +14,23 @@ from keras_an.backend import (
     ops,
     register_serializable,
     take_rows,
+    tensor_spec,
 )
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
     center,
+    fill_padding,
     normalize_regions,
     regional_normalization,
     released_region_moments,
     sample_positions,
+    sample_valid_windows,
     soft_layout,
     window_positions,
 )
 from keras_an.regularizers import OrthogonalEntities
+
+_NUM_SAMPLING_WEIGHTS = 5  # kernels and biases of k and q, and t
 
 
 @register_serializable(package="keras_an")
@@ -74,14 +80,19 @@ class AttentiveNormalization(keras.layers.Layer):
         training: boolean; self-sampling draws only where it is True. Otherwise the output is a pure function of the
             input.
         return_layout: boolean, whether to return `(outputs, layout)`. Defaults to False.
+        mask: boolean `(batch, *spatial)` in either data format, or its first axes alone; False where a position is
+            padding, which is in no region, is no key, and comes out as it went in: all else is as if it were not there.
+            None, the default, is no padding. Keras hands on its own, of `Masking` or `Embedding(mask_zero=True)`.
+            Windows of keys that hold padding are not drawn; where an image has no other, padding counts as the mean of
+            the valid positions there.
 
     Input shape:
         `(batch, *spatial, channels)`, or `(batch, channels, *spatial)` with `"channels_first"`. Spatial sizes may be
         unknown until run time, and there may be fewer positions than entities: self-sampling then draws some twice.
 
     Output shape:
-        The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, and sums to 1 over
-        its last axis.
+        The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, with
+        `"channels_first"` too, and sums to 1 over its last axis, to 0 at padding.
 
     Raises:
         ValueError: where an argument is out of its range, or the input is not as said above.
@@ -128,10 +139,6 @@ class AttentiveNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive_integer("num_entities", num_entities)
-        check_positive_integer("pool_size", pool_size)
-        if key_dim is not None:
-            check_positive_integer("key_dim", key_dim)
         check_positive("temperature", temperature)
         check_positive("epsilon", epsilon)
         if orthogonal_weight < 0:
@@ -141,10 +148,10 @@ class AttentiveNormalization(keras.layers.Layer):
         check_one_of("statistics", statistics, ("weighted", "released"))
         check_one_of("orthogonality", orthogonality, ("cosine", "frobenius", None))
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
-        self.num_entities = num_entities
+        self.num_entities = check_positive_integer("num_entities", num_entities)
         self.temperature = temperature
-        self.key_dim = key_dim
-        self.pool_size = pool_size
+        self.key_dim = None if key_dim is None else check_positive_integer("key_dim", key_dim)
+        self.pool_size = check_positive_integer("pool_size", pool_size)
         self.self_sampling = self_sampling
         self.value_projection = value_projection
         self.statistics = statistics
@@ -164,13 +171,11 @@ class AttentiveNormalization(keras.layers.Layer):
         self.alpha_initializer = keras.initializers.get(alpha_initializer)
         self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
         self.alpha_constraint = keras.constraints.get(alpha_constraint)
-        self.seed = seed
+        self.seed = None if seed is None else operator.index(seed)
         self.data_format = data_format or keras.backend.image_data_format()
         self.supports_masking = True
         if self_sampling:
-            self.seed_generator = SeedGenerator(seed)
-            # As an attribute of the layer itself the state is also part of a `tf.train.Checkpoint`.
-            self.sampling_state = self.seed_generator.state
+            self.seed_generator = SeedGenerator(self.seed)
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) not in (3, 4, 5):
@@ -217,7 +222,42 @@ class AttentiveNormalization(keras.layers.Layer):
                 "alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint
             )
         self.residual_weight = self._add_parameter("residual_weight", (), "zeros")
+        axis = 1 if self.data_format == "channels_first" else -1
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})
         self.built = True
+
+    @property
+    def sampling_state(self):
+        """The random state of self-sampling: none of `weights`, but in files and checkpoints."""
+        return self.seed_generator.state
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        """What `tf.train.Checkpoint` and SavedModel find, which follow attributes and know no `SeedGenerator`."""
+        children = super()._trackable_children(save_type, **kwargs)
+        return {**children, "sampling_state": self.sampling_state} if self.self_sampling else children
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.self_sampling:
+            store[str(len(self.weights))] = self.sampling_state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Takes what a layer with the same arguments saved, but for `self_sampling`, whose weights may be missing."""
+        weights, entries = list(self.weights), list(range(len(store.keys())))
+        if not self.self_sampling:
+            if len(entries) == len(weights) + _NUM_SAMPLING_WEIGHTS + 1:
+                entries = _without_sampling(entries[:-1])
+        elif len(entries) == len(weights) - _NUM_SAMPLING_WEIGHTS:
+            weights = _without_sampling(weights)
+        else:
+            weights.append(self.sampling_state)
+        if len(entries) != len(weights):
+            raise ValueError(
+                f"The built layer `{self.name}` takes as many weights and states from a file as it has, "
+                f"{len(weights)}. Received: a file with {len(entries)} and built={self.built}"
+            )
+        for weight, entry in zip(weights, entries):
+            weight.assign(store[str(entry)])
 
     def _add_parameter(self, name, shape, initializer, regularizer=None, constraint=None):
         return self.add_weight(
@@ -248,30 +288,60 @@ class AttentiveNormalization(keras.layers.Layer):
         return _Sum(penalty, self.entity_regularizer) if self.entity_regularizer else penalty
 
     def call(
-        self, inputs: Tensor, training: Optional[bool] = None, return_layout: bool = False
+        self,
+        inputs: Tensor,
+        training: Optional[bool] = None,
+        return_layout: bool = False,
+        mask: Optional[Tensor] = None,
     ) -> Union[Tensor, tuple[Tensor, Tensor]]:
-        if "float" not in str(inputs.dtype):
-            raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
+        _check_floating(inputs)
         features = ops.cast(inputs, "float32")
         if self.data_format == "channels_first":
-            features = _move_axis(features, 1, -1)
+            features = ops.moveaxis(features, 1, -1)
         *outer, channels = ops.shape(features)  # outer: batch, *spatial
         flat = ops.reshape(features, (outer[0], math.prod(outer[1:]), channels))  # (batch, positions, channels)
-        keys = None
+        received, keys, valid = flat, None, None
+        if mask is not None:
+            valid = _valid_positions(mask, outer)  # (batch, positions, 1)
+            flat = fill_padding(flat, valid)
         if training and self.self_sampling:
-            flat, keys = self._sampled_keys(flat, outer)
+            flat, keys = self._sampled_keys(flat, outer, valid)
         layout = self._layout(flat, keys)
-        outputs = ops.reshape(flat + self._normalize(flat, layout), (*outer, channels))
+        if mask is not None:
+            layout = ops.where(valid, layout, ops.zeros_like(layout))
+        outputs = flat + self._normalize(flat, layout, valid)
+        if mask is not None:
+            outputs = ops.where(valid, outputs, received)
+        outputs = ops.reshape(outputs, (*outer, channels))
         if self.data_format == "channels_first":
-            outputs = _move_axis(outputs, -1, 1)
+            outputs = ops.moveaxis(outputs, -1, 1)
         outputs = ops.cast(outputs, self.compute_dtype)
         if return_layout:
             return outputs, ops.reshape(layout, (*outer, self.num_entities))
         return outputs
 
-    def get_layout(self, inputs: Tensor, training: Optional[bool] = None) -> Tensor:
+    def compute_output_shape(
+        self, input_shape: Shape, return_layout: bool = False
+    ) -> Union[Shape, tuple[Shape, Shape]]:
+        batch_size, *others = shape = tuple(input_shape)
+        spatial = others[1:] if self.data_format == "channels_first" else others[:-1]
+        return (shape, (batch_size, *spatial, self.num_entities)) if return_layout else shape
+
+    def compute_output_spec(
+        self,
+        inputs: Tensor,
+        training: Optional[bool] = None,
+        return_layout: bool = False,
+        mask: Optional[Tensor] = None,
+    ) -> Union[Tensor, tuple[Tensor, Tensor]]:
+        _check_floating(inputs)
+        outputs, layout = self.compute_output_shape(inputs.shape, return_layout=True)
+        outputs = tensor_spec(outputs, self.compute_dtype)
+        return (outputs, tensor_spec(layout, "float32")) if return_layout else outputs
+
+    def get_layout(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
-        return self(inputs, training=training, return_layout=True)[1]
+        return self(inputs, training=training, return_layout=True, mask=mask)[1]
 
     def _layout(self, flat, keys):
         """The layout `(batch, positions, entities)`; q, k and W are linear, so they fold into one filter per image."""
@@ -285,18 +355,27 @@ class AttentiveNormalization(keras.layers.Layer):
             bias = ops.sum(keys * self.query_bias, axis=-1)[:, None]  # (batch, 1, entities)
         return soft_layout(flat, filters, bias, self.temperature)
 
-    def _sampled_keys(self, flat, outer):
+    def _sampled_keys(self, flat, outer, valid):
         """`flat`, whose gradient takes theirs, and max-pooled keys of windows, `(batch, num_entities, key_dim)`."""
         batch_size, *spatial = outer
-        grid = [ops.maximum(size // self.pool_size, 1) for size in spatial]
-        windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
+        # What is known must stay an integer: under JAX's jit a product of `ops` is not.
+        grid = [
+            max(size // self.pool_size, 1) if isinstance(size, int) else ops.maximum(size // self.pool_size, 1)
+            for size in spatial
+        ]
+        if valid is None:
+            windows = sample_positions(batch_size, math.prod(grid), self.num_entities, self.seed_generator)
+        else:
+            windows = sample_valid_windows(
+                valid[..., 0], grid, spatial, self.pool_size, self.num_entities, self.seed_generator
+            )
         indices = window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
         indices = indices + (ops.arange(batch_size) * math.prod(spatial))[:, None, None]
         rows, taken = take_rows(ops.reshape(flat, (-1, flat.shape[-1])), indices)  # (batch * positions, channels)
         keys = ops.matmul(taken, self.key_kernel) + self.key_bias
         return ops.reshape(rows, ops.shape(flat)), ops.max(keys, axis=2)
 
-    def _normalize(self, flat, layout):
+    def _normalize(self, flat, layout, valid):
         """rho times the regional normalisation: `(batch, positions, channels)`."""
         # rho multiplies beta and alpha, (entities, channels), rather than every position.
         shape = (self.num_entities, flat.shape[-1])
@@ -304,7 +383,8 @@ class AttentiveNormalization(keras.layers.Layer):
         alpha = self.residual_weight * (self.alpha if self.affine else ops.zeros(shape))
         if self.statistics == "released":
             values = ops.matmul(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
-            mean, deviation = released_region_moments(values, layout)
+            num_positions = None if valid is None else ops.sum(ops.cast(valid, flat.dtype), axis=1, keepdims=True)
+            mean, deviation = released_region_moments(values, layout, num_positions=num_positions)
             return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
         # What is subtracted from X adds the same to every v(X), which drops out of them.
         values = ops.matmul(center(flat), self.value_kernel) if self.value_projection else flat
@@ -351,7 +431,24 @@ class _Sum(keras.regularizers.Regularizer):
         return sum(part(weight) for part in self.parts)
 
 
-def _move_axis(tensor, source, destination):
-    axes = list(range(len(tensor.shape)))
-    axes.insert(destination % len(axes), axes.pop(source))
-    return ops.transpose(tensor, axes)
+def _check_floating(inputs):
+    if "float" not in str(inputs.dtype):
+        raise ValueError(f"`AttentiveNormalization` takes floating-point inputs. Received: dtype={inputs.dtype}")
+
+
+def _without_sampling(entries):
+    """A list in the order of the weights, without those of self-sampling, which come behind the entities."""
+    return entries[:1] + entries[1 + _NUM_SAMPLING_WEIGHTS :]
+
+
+def _valid_positions(mask, outer):
+    """A mask of `outer`, (batch, *spatial), or of its first axes, as boolean `(batch, positions, 1)`."""
+    mask = ops.cast(mask, "bool")
+    shape = ops.shape(mask)
+    if not 1 <= len(shape) <= len(outer):
+        raise ValueError(
+            "`mask` must be of (batch, *spatial) or of its first axes. "
+            f"Received: a mask of {len(shape)} dimensions for {len(outer) - 1} spatial ones"
+        )
+    mask = ops.broadcast_to(ops.reshape(mask, (*shape, *[1] * (len(outer) - len(shape)))), outer)
+    return ops.reshape(mask, (outer[0], math.prod(outer[1:]), 1))

@@ -1,8 +1,9 @@
 """Nearest-neighbour up-sampling that XLA compiles on every stack."""
 
-from typing import Any
+from typing import Any, Optional
 
-from keras_an.backend import Shape, Tensor, keras, ops, register_serializable
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec
+from keras_an.checks import check_one_of
 
 
 @register_serializable(package="keras_an")
@@ -13,23 +14,27 @@ class NearestUpsampling(keras.layers.Layer):
     2.15 the gradient of the resize kernel that Keras uses has no XLA form.
 
     Args:
+        data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
         inputs: tensor of any numeric dtype.
 
     Input shape:
-        `(batch, height, width, channels)`, channels known.
+        `(batch, height, width, channels)`, channels known, or `(batch, channels, height, width)` with
+        `"channels_first"`.
 
     Output shape:
-        `(batch, 2 * height, 2 * width, channels)`
+        The input's, height and width doubled; its dtype too.
 
     Raises:
         ValueError: where the input is not of rank 4.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, data_format: Optional[str] = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
+        self.data_format = data_format or keras.backend.image_data_format()
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) != 4:
@@ -37,15 +42,30 @@ class NearestUpsampling(keras.layers.Layer):
                 "`NearestUpsampling` takes inputs of (batch, height, width, channels). "
                 f"Received: input_shape={tuple(input_shape)}"
             )
+        axis = 1 if self.data_format == "channels_first" else -1
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: input_shape[axis]})
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        batch_size, height, width, channels = ops.shape(inputs)
-        rows = ops.concatenate([inputs, inputs], axis=-1)  # (batch, height, width, 2 * channels): each position twice
-        rows = ops.reshape(rows, (batch_size, height, 2 * width * channels))
-        rows = ops.concatenate([rows, rows], axis=-1)  # each row twice
-        return ops.reshape(rows, (batch_size, 2 * height, 2 * width, channels))
+        if self.data_format == "channels_first":
+            return ops.moveaxis(_double(ops.moveaxis(inputs, 1, -1)), -1, 1)
+        return _double(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch_size, height, width, channels = input_shape
-        return (batch_size, height and 2 * height, width and 2 * width, channels)
+        first = 2 if self.data_format == "channels_first" else 1
+        doubled = tuple(size and 2 * size for size in input_shape[first : first + 2])
+        return (*input_shape[:first], *doubled, *input_shape[first + 2 :])
+
+    def compute_output_spec(self, inputs: Tensor) -> Tensor:
+        return tensor_spec(self.compute_output_shape(inputs.shape), inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+def _double(inputs):
+    batch_size, height, width, channels = ops.shape(inputs)
+    rows = ops.concatenate([inputs, inputs], axis=-1)  # (batch, height, width, 2 * channels): each position twice
+    rows = ops.reshape(rows, (batch_size, height, 2 * width * channels))
+    rows = ops.concatenate([rows, rows], axis=-1)  # each row twice
+    return ops.reshape(rows, (batch_size, 2 * height, 2 * width, channels))

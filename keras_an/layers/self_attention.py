@@ -2,8 +2,8 @@
 
 from typing import Any, Optional
 
-from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable
-from keras_an.checks import check_positive_integer
+from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax
+from keras_an.checks import check_one_of, check_positive_integer
 
 
 @register_serializable(package="keras_an")
@@ -16,13 +16,15 @@ class SelfAttention(keras.layers.Layer):
     Args:
         key_dim: integer, channels of queries and keys. None, the default, is `channels // 8`, at least 1.
         value_dim: integer, channels of the values. None, the default, is `channels // 2`, at least 1.
+        data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
         inputs: floating-point tensor.
 
     Input shape:
-        `(batch, height, width, channels)`, height and width at least 2.
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with `"channels_first"`; height and
+        width at least 2.
 
     Output shape:
         The input's.
@@ -34,16 +36,22 @@ class SelfAttention(keras.layers.Layer):
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019), Eq. 1-3.
     """
 
-    def __init__(self, key_dim: Optional[int] = None, value_dim: Optional[int] = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        key_dim: Optional[int] = None,
+        value_dim: Optional[int] = None,
+        data_format: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("key_dim", key_dim), ("value_dim", value_dim)):
-            if value is not None:
-                check_positive_integer(name, value)
-        self.key_dim = key_dim
-        self.value_dim = value_dim
+        check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
+        self.key_dim = None if key_dim is None else check_positive_integer("key_dim", key_dim)
+        self.value_dim = None if value_dim is None else check_positive_integer("value_dim", value_dim)
+        self.data_format = data_format or keras.backend.image_data_format()
 
     def build(self, input_shape: Shape) -> None:
-        channels = input_shape[-1] if len(input_shape) == 4 else None
+        axis = 1 if self.data_format == "channels_first" else -1
+        channels = input_shape[axis] if len(input_shape) == 4 else None
         if channels is None:
             raise ValueError(
                 "`SelfAttention` takes inputs of (batch, height, width, channels), channels known. "
@@ -56,19 +64,25 @@ class SelfAttention(keras.layers.Layer):
         self.value_kernel = self._add_kernel("value_kernel", (channels, value_dim))
         self.output_kernel = self._add_kernel("output_kernel", (value_dim, channels))
         self.residual_weight = self.add_weight(name="residual_weight", shape=(), initializer="zeros", **NO_AUTOCAST)
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         self.built = True
 
     def _add_kernel(self, name, shape):
         return self.add_weight(name=name, shape=shape, initializer="glorot_uniform")
 
     def call(self, inputs: Tensor) -> Tensor:
+        if self.data_format == "channels_first":
+            return ops.moveaxis(self._attend(ops.moveaxis(inputs, 1, -1)), -1, 1)
+        return self._attend(inputs)
+
+    def _attend(self, inputs):
         shape = ops.shape(inputs)
         batch_size, channels = shape[0], shape[-1]
         queries = ops.reshape(ops.matmul(inputs, self.query_kernel), (batch_size, -1, self.query_kernel.shape[-1]))
         keys = _pooled_rows(ops.matmul(inputs, self.key_kernel))  # (batch, positions / 4, key_dim)
         values = _pooled_rows(ops.matmul(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
         # (batch, positions, positions / 4)
-        attention = ops.softmax(ops.cast(ops.matmul(queries, ops.transpose(keys, (0, 2, 1))), "float32"), axis=-1)
+        attention = softmax(ops.cast(ops.matmul(queries, ops.transpose(keys, (0, 2, 1))), "float32"))
         attended = ops.matmul(ops.matmul(ops.cast(attention, values.dtype), values), self.output_kernel)
         attended = ops.reshape(attended, (batch_size, *shape[1:3], channels))
         return inputs + ops.cast(self.residual_weight, inputs.dtype) * attended
@@ -77,7 +91,12 @@ class SelfAttention(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "key_dim": self.key_dim, "value_dim": self.value_dim}
+        return {
+            **super().get_config(),
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "data_format": self.data_format,
+        }
 
 
 def _pooled_rows(features):

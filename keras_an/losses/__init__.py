@@ -1,4 +1,4 @@
-"""Losses as functions of logits, scores, gradients and pictures."""
+"""Losses as functions of logits, scores, gradients and pictures; the classes are those that `compile` takes."""
 
 from keras_an.losses.adversarial import (
     critic_wasserstein_loss,
@@ -7,9 +7,13 @@ from keras_an.losses.adversarial import (
     generator_wasserstein_loss,
     gradient_penalty,
 )
+from keras_an.losses.compiled import CriticWassersteinLoss, DiscriminatorHingeLoss, IdMrfLoss
 from keras_an.losses.reconstruction import id_mrf_loss, l1_loss, spatial_discount
 
 __all__ = [
+    "CriticWassersteinLoss",
+    "DiscriminatorHingeLoss",
+    "IdMrfLoss",
     "critic_wasserstein_loss",
     "discriminator_hinge_loss",
     "generator_hinge_loss",

@@ -1,4 +1,8 @@
-"""Adversarial losses. Each takes logits, scores or gradients of any float dtype and returns a float32 scalar."""
+"""Adversarial losses. Each takes logits, scores or gradients of any float dtype and returns a float32 scalar.
+
+None is for `compile`, which would hand over labels as the first argument: `DiscriminatorHingeLoss` and
+`CriticWassersteinLoss` are.
+"""
 
 from typing import Optional
 

@@ -1,10 +1,20 @@
 """Pieces that the residual generator and the projection discriminator share."""
 
 from keras_an.backend import keras
-from keras_an.checks import check_one_of
+from keras_an.checks import check_one_of, is_integer
 from keras_an.layers import AttentiveNormalization, SelfAttention, SpectralNormalization
 
 ATTENTION_KINDS = ("none", "self_attention", "attentive_normalization")
+
+
+def check_channels_last():
+    """Raises ValueError where Keras builds its layers for channels in front: the networks here have them last."""
+    data_format = keras.backend.image_data_format()
+    if data_format != "channels_last":
+        raise ValueError(
+            'The networks of `keras_an.models` are built with `image_data_format` "channels_last" alone. '
+            f"Received: image_data_format={data_format!r}"
+        )
 
 
 def conv(filters, kernel_size, name, spectral_normalization=True):
@@ -45,10 +55,11 @@ def num_resampling_blocks(resolution, attention, attention_blocks):
     """The number of blocks between 4 x 4 and `resolution`, after checking the arguments that depend on it.
 
     Raises:
-        ValueError: where `resolution` is not 4 times a power of two from 8 on, `attention` is no known kind, or a
-            number in `attention_blocks` is not a block's.
+        ValueError: where Keras has channels first, `resolution` is not 4 times a power of two from 8 on, `attention` is
+            no known kind, or a number in `attention_blocks` is not a block's.
     """
-    num_blocks = (resolution // 4).bit_length() - 1
+    check_channels_last()
+    num_blocks = (int(resolution) // 4).bit_length() - 1 if is_integer(resolution) else 0
     if num_blocks < 1 or resolution != 4 << num_blocks:
         raise ValueError(f"`resolution` must be 8, 16, 32, 64, 128, ... Received: resolution={resolution}")
     check_one_of("attention", attention, ATTENTION_KINDS)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from keras_an.backend import keras
+from keras_an.checks import check_positive_integer, is_integer
 from keras_an.layers import MaskedMean
-from keras_an.models.blocks import attend
+from keras_an.models.blocks import attend, check_channels_last
 
 _WIDTHS = (1, 2, 4, 8, 4, 2)  # of the six convolutions, in units of the base channels
 _PATCH_WIDTHS = (1, 2, 4, 8)
@@ -27,7 +28,7 @@ def global_critic(resolution: int, **kwargs: Any) -> keras.Model:
         `(batch, 1)`.
 
     Raises:
-        ValueError: where an argument is out of range.
+        ValueError: where an argument is out of range, or Keras has channels first.
 
     References:
         Generative Image Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.2; Wasserstein GAN
@@ -47,7 +48,7 @@ def local_critic(resolution: int, **kwargs: Any) -> keras.Model:
         `keras.Model`, as that of `global_critic`.
 
     Raises:
-        ValueError: where an argument is out of range.
+        ValueError: where an argument is out of range, or Keras has channels first.
 
     References:
         As `global_critic`.
@@ -75,12 +76,13 @@ def patch_critic(
         `(batch, height, width, 1)`, 1 = missing, to scores float32 `(batch, 1)`; 0 where nothing is missing.
 
     Raises:
-        ValueError: where an argument is out of range.
+        ValueError: where an argument is out of range, or Keras has channels first.
 
     References:
         Free-Form Image Inpainting with Gated Convolution (Yu et al., ICCV 2019), Section 3.3; the released code of
         Attentive Normalization masks the scores.
     """
+    check_channels_last()
     image = keras.Input((None, None, image_channels), name="image")
     mask = keras.Input((None, None, 1), name="mask")
     options = {"num_entities": num_entities, **(attentive_options or {})}
@@ -102,7 +104,8 @@ def _flat_critic(
     num_entities=16,
     attentive_options=None,
 ):
-    if not isinstance(resolution, int) or resolution < 16:
+    check_channels_last()
+    if not is_integer(resolution) or resolution < 16:
         raise ValueError(f"`resolution` must be an integer of at least 16. Received: resolution={resolution!r}")
     image = keras.Input((resolution, resolution, image_channels), name="image")
     options = {"num_entities": num_entities, **(attentive_options or {})}
@@ -112,6 +115,7 @@ def _flat_critic(
 
 
 def _convolutions(x, widths, base_channels, attention_after, attention, options):
+    base_channels = check_positive_integer("base_channels", base_channels)
     for number, width in enumerate(widths, 1):
         x = keras.layers.Conv2D(width * base_channels, 5, strides=2, padding="same", name=f"conv{number}")(x)
         x = keras.layers.LeakyReLU(0.2, name=f"leaky_relu{number}")(x)

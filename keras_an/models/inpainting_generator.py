@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from keras_an.backend import keras, ops, register_serializable
-from keras_an.checks import check_one_of
+from keras_an.checks import check_one_of, is_integer
 from keras_an.layers import KnownPixels, NearestUpsampling
-from keras_an.models.blocks import attend
+from keras_an.models.blocks import attend, check_channels_last
 
 # Kernel size, width in units of the base channels, stride and dilation of the first ten convolutions of a branch.
 _ENCODER = [
@@ -60,15 +60,18 @@ def inpainting_generator(
         the image holds in the hole plays no part. Height and width are any numbers that divide by 4.
 
     Raises:
-        ValueError: where an argument is out of range, and on a call where height or width does not divide by 4.
+        ValueError: where an argument is out of range, or Keras has channels first, and on a call where height or width
+            does not divide by 4.
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.2; Generative Image
         Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.
     """
+    check_channels_last()
     check_one_of("statistics", statistics, ("weighted", "released"))
-    if not isinstance(base_channels, int) or base_channels < 2 or base_channels % 2:
+    if not is_integer(base_channels) or base_channels < 2 or base_channels % 2:
         raise ValueError(f"`base_channels` must be an even positive integer. Received: base_channels={base_channels!r}")
+    base_channels = int(base_channels)
     options = {"num_entities": num_entities, "statistics": statistics}
     if statistics == "released":
         options.update(value_projection=True, affine=False, pool_size=1)
@@ -78,12 +81,13 @@ def inpainting_generator(
     mask = keras.Input((None, None, 1), name="mask")
     known = KnownPixels(divisor=4, dtype="float32", name="known")([image, mask])
     ones = keras.layers.Rescaling(0.0, 1.0, name="ones")(mask)
+    given = keras.layers.Rescaling(-1.0, 1.0, dtype="float32", name="given")(mask)  # 1 where a pixel is known
 
     def with_mask(x, name):
         return keras.layers.Concatenate(name=name)([x, ones, mask])  # (batch, height, width, image_channels + 2)
 
     def fill(x, name):
-        hole = keras.layers.Multiply(dtype="float32", name=f"{name}_hole")([x, mask])
+        hole = KnownPixels(dtype="float32", name=f"{name}_hole")([x, given])
         return keras.layers.Add(dtype="float32", name=name)([hole, known])
 
     def decode(x, branch):

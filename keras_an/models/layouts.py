@@ -1,40 +1,78 @@
 """What the Attentive Normalization layers of a functional model see and say."""
 
-from keras_an.backend import keras
+from collections.abc import Iterator
+from typing import Any
+
+from keras_an.backend import Tensor, calls_of, is_functional, keras, outputs_of
 from keras_an.layers import AttentiveNormalization
 
 
 def attentive_layers(model: keras.Model) -> list[AttentiveNormalization]:
-    """The `AttentiveNormalization` layers of a functional model of this package, in the order of the graph.
+    """The `AttentiveNormalization` layers of a functional model, those of models in it too, in the order of the graph.
 
     Args:
-        model: `keras.Model` whose layers of that kind were called with `return_layout=True`, as in
-            all networks of this package.
+        model: functional or sequential `keras.Model`.
 
     Returns:
-        A list of layers, empty where there are none.
+        A list of layers, one of each call, empty where there are none.
+
+    Raises:
+        ValueError: where the model is neither.
     """
-    return [layer for layer in model.layers if isinstance(layer, AttentiveNormalization)]
+    layers = []
+    for part, _, _ in _calls(model):
+        layers += [part] if isinstance(part, AttentiveNormalization) else attentive_layers(part)
+    return layers
 
 
 def attentive_probe(model: keras.Model) -> keras.Model:
     """A model that shares the weights of `model` and also returns what every attentive layer took and gave.
+
+    A layout that a layer did not return, and the layers of a model in `model`, are computed once more.
 
     Args:
         model: as for `attentive_layers`.
 
     Returns:
         `keras.Model` from the inputs of `model` to a dictionary: `outputs`, the output of `model`; `inputs`, a list of
-        the input `(batch, height, width, channels)` of each attentive layer; and `layouts`, a list of the layouts
-        `(batch, height, width, entities)`.
+        the input `(batch, *spatial, channels)` of each attentive layer, in the order of `attentive_layers`; and
+        `layouts`, a list of the layouts `(batch, *spatial, entities)`.
+
+    Raises:
+        ValueError: as of `attentive_layers`.
     """
-    layers = attentive_layers(model)
-    return keras.Model(
-        model.inputs,
-        {
-            "outputs": model.output,
-            "inputs": [layer.input for layer in layers],
-            "layouts": [layer.output[1] for layer in layers],
-        },
-        name=f"{model.name}_probe",
-    )
+    inputs, layouts, probes = [], [], {}
+    for part, taken, given in _calls(model):
+        if isinstance(part, AttentiveNormalization):
+            features, *mask = taken
+            inputs.append(features)
+            layouts.append(given[1] if len(given) > 1 else _Layout(part)(features, *mask))
+        else:
+            if part.name not in probes:
+                probes[part.name] = attentive_probe(part)
+            seen = probes[part.name](taken[: len(part.inputs)])
+            inputs += seen["inputs"]
+            layouts += seen["layouts"]
+    outputs = {"outputs": outputs_of(model), "inputs": inputs, "layouts": layouts}
+    return keras.Model(model.inputs, outputs, name=f"{model.name}_probe")
+
+
+def _calls(model: keras.Model) -> Iterator[Any]:
+    """The calls of attentive layers, and of models that hold some, as `calls_of` gives them."""
+    if not is_functional(model):
+        raise ValueError(f"`model` must be a functional or a built sequential model. Received: model={model!r}")
+    for part, taken, given in calls_of(model):
+        if isinstance(part, AttentiveNormalization) or (is_functional(part) and attentive_layers(part)):
+            yield part, taken, given
+
+
+class _Layout(keras.layers.Layer):
+    """The layout of a layer, whose own graph of calls it leaves alone."""
+
+    def __init__(self, layer: AttentiveNormalization) -> None:
+        super().__init__(dtype=layer.dtype_policy)
+        self.layer = layer
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor, mask: Any = None) -> Tensor:
+        return self.layer.get_layout(inputs, mask=mask)

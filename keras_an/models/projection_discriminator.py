@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from keras_an.backend import keras
+from keras_an.checks import check_positive_integer
 from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
 
 
@@ -40,13 +41,15 @@ def projection_discriminator(
         label int32 `(batch,)`, to logits float32 `(batch, 1)`.
 
     Raises:
-        ValueError: where `resolution`, `attention` or `attention_blocks` is out of range.
+        ValueError: where an argument is out of range, or Keras has channels first.
 
     References:
         cGANs with Projection Discriminator (Miyato and Koyama, ICLR 2018), Eq. 9; Attentive Normalization for
         Conditional Image Generation (Wang et al., CVPR 2020), Section 4.1.
     """
     num_blocks = num_resampling_blocks(resolution, attention, attention_blocks)
+    num_classes = check_positive_integer("num_classes", num_classes)
+    base_channels = check_positive_integer("base_channels", base_channels)
     image = keras.Input((resolution, resolution, image_channels), name="image")
     label = keras.Input((), dtype="int32", name="label")
     x = image

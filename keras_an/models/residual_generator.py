@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from keras_an.backend import keras
+from keras_an.checks import check_positive_integer
 from keras_an.layers import ConditionalBatchNormalization, NearestUpsampling
 from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
 
@@ -15,7 +16,7 @@ def residual_generator(
     base_channels: int = 64,
     image_channels: int = 3,
     attention: str = "attentive_normalization",
-    attention_blocks: Sequence[int] = (3,),
+    attention_blocks: Optional[Sequence[int]] = None,
     num_entities: int = 16,
     attentive_options: Optional[Mapping[str, Any]] = None,
     spectral_normalization: bool = True,
@@ -34,7 +35,8 @@ def residual_generator(
         base_channels: integer, channels at full resolution. Defaults to 64.
         image_channels: integer. Defaults to 3.
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
-        attention_blocks: numbers of the blocks, from 1, that carry it. Defaults to the third, as in the paper.
+        attention_blocks: numbers of the blocks, from 1, that carry it. None, the default, is the third, as in the
+            paper, or the last where there are fewer.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
         attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         spectral_normalization: whether convolutions and dense layers are spectrally normalised. Defaults to True.
@@ -45,13 +47,17 @@ def residual_generator(
         `(batch, resolution, resolution, image_channels)` in [-1, 1].
 
     Raises:
-        ValueError: where `resolution`, `attention` or `attention_blocks` is out of range.
+        ValueError: where an argument is out of range, or Keras has channels first.
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.1;
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019).
     """
-    num_blocks = num_resampling_blocks(resolution, attention, attention_blocks)
+    num_blocks = num_resampling_blocks(resolution, attention, () if attention_blocks is None else attention_blocks)
+    if attention_blocks is None:
+        attention_blocks = (min(3, num_blocks),)
+    num_classes = check_positive_integer("num_classes", num_classes)
+    base_channels = check_positive_integer("base_channels", base_channels)
     z = keras.Input((latent_dim,), name="z")
     label = keras.Input((), dtype="int32", name="label")
 

@@ -1,9 +1,10 @@
 """The soft semantic layout, and the positions that self-sampling draws (paper, Section 3.1)."""
 
+import math
 from collections.abc import Sequence
 from typing import Optional, Union
 
-from keras_an.backend import SeedGenerator, Tensor, compiles_for_cpu, custom_gradient, ops, random_uniform
+from keras_an.backend import SeedGenerator, Tensor, compiles_for_cpu, custom_gradient, ops, random_uniform, softmax
 from keras_an.ops.products import entity_products, mix, region_sums
 
 
@@ -40,7 +41,7 @@ def _project(features, filters):
 def _softmax(logits):
     """The softmax over the entities, which are too few for XLA to sum fast on a CPU other than by a product."""
     if not compiles_for_cpu(logits):
-        return ops.softmax(logits, axis=-1)
+        return softmax(logits)
     ones = ops.ones((logits.shape[-1], 1))
 
     def forward(logits):
@@ -67,7 +68,7 @@ def sample_positions(
 
     Args:
         batch_size: integer or scalar tensor.
-        num_positions: integer or scalar tensor, at least 1.
+        num_positions: integer or scalar tensor, at least 1; or `(batch_size, 1)`, of each image its own.
         num_samples: integer, draws per image.
         seed_generator: `keras_an.backend.SeedGenerator`.
 
@@ -76,13 +77,48 @@ def sample_positions(
     """
     noise = random_uniform((batch_size, num_samples + 1), seed_generator)
     edges = ops.arange(num_samples + 1) * num_positions // num_samples
-    starts, ends = edges[:-1], edges[1:]
+    starts, ends = edges[..., :-1], edges[..., 1:]
     # float32 rounds products of the noise up to the interval's end where there are very many positions.
     sizes = ops.maximum(ends - starts, 1)
     within = ops.cast(noise[:, :-1] * ops.cast(sizes, "float32"), "int32")  # (batch, samples)
     within = ops.minimum(within, sizes - 1)
     offset = ops.cast(noise[:, -1:] * ops.cast(num_positions, "float32"), "int32")  # (batch, 1)
     return ops.mod(starts + within + offset, num_positions)
+
+
+def sample_valid_windows(
+    valid: Tensor,
+    grid: Sequence[Union[int, Tensor]],
+    spatial: Sequence[Union[int, Tensor]],
+    pool_size: int,
+    num_samples: int,
+    seed_generator: SeedGenerator,
+) -> Tensor:
+    """Draws pooling windows without padding for every image, as `sample_positions` draws positions.
+
+    Where all windows of an image hold padding, it draws among those that also hold something else.
+
+    Args:
+        valid: boolean `(batch, positions)`, False at padding.
+        grid, spatial, pool_size: those of `window_positions`.
+        num_samples: integer, draws per image.
+        seed_generator: `keras_an.backend.SeedGenerator`.
+
+    Returns:
+        int32 `(batch, num_samples)`, flat indices of windows.
+    """
+    num_windows = math.prod(grid)
+    elements = window_positions(ops.arange(num_windows, dtype="int32")[None], grid, spatial, pool_size)[0]
+    elements = ops.take(ops.cast(valid, "int32"), elements, axis=1)  # (batch, windows, elements)
+    num_valid = ops.sum(elements, axis=-1)
+    full = ops.cast(num_valid == pool_size ** len(spatial), "int32")
+    has_full = ops.max(full, axis=-1, keepdims=True) > 0
+    allowed = ops.where(has_full, full, ops.cast(num_valid > 0, "int32"))  # (batch, windows)
+    num_allowed = ops.maximum(ops.sum(allowed, axis=-1, keepdims=True), 1)
+    ranks = sample_positions(ops.shape(valid)[0], num_allowed, num_samples, seed_generator)
+    # The window of rank r among those allowed has r of them before it.
+    behind = ops.cumsum(allowed, axis=-1)[:, None, :] <= ranks[:, :, None]  # (batch, samples, windows)
+    return ops.minimum(ops.sum(ops.cast(behind, "int32"), axis=-1), num_windows - 1)
 
 
 def window_positions(

@@ -1,5 +1,7 @@
 """Moments of soft regions and their normalisation (paper, Eq. 4 and 5), each in O(entities * positions * channels)."""
 
+from typing import Optional
+
 from keras_an.backend import Tensor, compiles_for_cpu, custom_gradient, ops
 from keras_an.ops.products import entity_products, mix, region_sums
 
@@ -19,6 +21,21 @@ def center(values: Tensor) -> Tensor:
     return values - _spread_moments(values)[0]
 
 
+def fill_padding(values: Tensor, valid: Tensor) -> Tensor:
+    """Replaces padding by the mean of an image's other positions, so that it plays no part and digits are kept.
+
+    Args:
+        values: float32 `(batch, positions, channels)`.
+        valid: boolean `(batch, positions, 1)`, False at padding.
+
+    Returns:
+        float32 `(batch, positions, channels)`; 0 in an image of padding alone.
+    """
+    total = ops.sum(ops.where(valid, values, ops.zeros_like(values)), axis=1, keepdims=True)
+    count = ops.sum(ops.cast(valid, values.dtype), axis=1, keepdims=True)
+    return ops.where(valid, values, total / ops.maximum(count, 1.0))
+
+
 def region_moments(values: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and variance of every region: `sum_p S v / sum_p S` and `sum_p S (v - mean)^2 / sum_p S`.
 
@@ -35,7 +52,9 @@ def region_moments(values: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:
     return _moments(region_sums(values, layout) / mass, values, layout, mass)
 
 
-def released_region_moments(values: Tensor, layout: Tensor, epsilon: float = 1e-7) -> tuple[Tensor, Tensor]:
+def released_region_moments(
+    values: Tensor, layout: Tensor, epsilon: float = 1e-7, num_positions: Optional[Tensor] = None
+) -> tuple[Tensor, Tensor]:
     """The statistics of the authors' released TensorFlow layer, which differ from the paper's Eq. 4.
 
     The mean is `mean_p(S v) / (sum_p S + epsilon)`, divided by the number of positions once too often, and the
@@ -46,11 +65,13 @@ def released_region_moments(values: Tensor, layout: Tensor, epsilon: float = 1e-
         values: float32 `(batch, positions, channels)`.
         layout: float32 `(batch, positions, entities)`.
         epsilon: float, added to a region's mass.
+        num_positions: float32 `(batch, 1, 1)`, where some positions are padding without a layout; None counts all.
 
     Returns:
         Mean and deviation, float32 `(batch, entities, channels)`.
     """
-    num_positions = ops.cast(ops.shape(values)[1], "float32")
+    if num_positions is None:
+        num_positions = ops.cast(ops.shape(values)[1], "float32")
     mass = ops.sum(layout, axis=1)[:, :, None] + epsilon  # (batch, entities, 1)
     total = region_sums(values, layout)
     mean = total / num_positions / mass

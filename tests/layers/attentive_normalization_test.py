@@ -319,6 +319,20 @@ def test_one_entity_is_instance_normalization():
     np.testing.assert_allclose(layer(x) - x, instance_norm(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error:You are using a softmax")
+@pytest.mark.parametrize("training", [False, True])
+def test_one_entity_warns_of_nothing(training):
+    x = features((2, 5, 4, 6))
+    _, layout = random_layer(x.shape, num_entities=1)(x, training=training, return_layout=True)
+    np.testing.assert_array_equal(layout, np.ones((2, 5, 4, 1)))
+
+
+def test_counts_may_be_numpys():
+    counts = {"num_entities": np.int64(3), "key_dim": np.int32(2), "pool_size": np.uint8(1), "seed": np.int64(5)}
+    config = AttentiveNormalization(**counts).get_config()
+    assert {name: type(config[name]) for name in counts} == dict.fromkeys(counts, int)
+
+
 def test_a_one_hot_layout_is_instance_normalization_of_each_region_alone():
     owner = np.random.default_rng(0).permutation(40).reshape(2, 5, 4) % 3
     x = features((2, 5, 4, 6))
@@ -445,6 +459,152 @@ def test_checkpoints_hold_the_random_state(tf, tmp_path):
     twin = random_layer(x.shape)
     tf.train.Checkpoint(layer=twin).read(path).assert_existing_objects_matched()
     np.testing.assert_array_equal([np.asarray(twin(x, training=True)) for _ in range(2)], expected)
+
+
+# Masks.
+
+
+def padded(x, lengths, padding):
+    """`x`, (batch, steps, channels), whose steps from each image's length on are `padding`, and the mask."""
+    mask = np.arange(x.shape[1]) < np.array(lengths)[:, None]
+    return np.where(mask[..., None], x, np.float32(padding)), mask
+
+
+def seeded_twins(shape, **kwargs):
+    """Two layers of equal weights that draw alike."""
+    layers = [AttentiveNormalization(**{"num_entities": 3, "seed": 3, **kwargs}) for _ in range(2)]
+    for layer in layers:
+        layer.build(shape)
+        randomize_weights(layer)
+    return layers
+
+
+@pytest.mark.parametrize("padding", [0.0, 1e4, np.nan, np.inf])
+@pytest.mark.parametrize(
+    "options", [{}, {"value_projection": True}, {"statistics": "released"}, {"num_entities": 1}], ids=str
+)
+def test_padding_has_no_mass_and_comes_out_as_it_went_in(options, padding):
+    lengths = [5, 8, 1]
+    x, mask = padded(features((3, 8, 6)) + np.float32(50.0), lengths, padding)
+    layer = random_layer(x.shape, **options)
+    outputs, layout = map(array, layer(x, mask=mask, return_layout=True))
+    for image, length in enumerate(lengths):
+        expected = layer(x[image : image + 1, :length], return_layout=True)
+        for found, wanted in zip((outputs, layout), map(array, expected)):
+            np.testing.assert_allclose(found[image, :length], wanted[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(outputs[~mask], x[~mask])
+    np.testing.assert_array_equal(layout[~mask], 0.0)
+
+
+def test_masked_value_is_the_papers():
+    lengths = [5, 3]
+    x, mask = padded(features((2, 8, 6)), lengths, 7.0)
+    layer = random_layer(x.shape)
+    outputs = array(layer(x, mask=mask))
+    for image, length in enumerate(lengths):
+        expected = reference(x[image : image + 1, :length], weights_of(layer))[0]
+        np.testing.assert_allclose(outputs[image : image + 1, :length], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("options", [{}, {"pool_size": 3}, {"pool_size": 1}, {"num_entities": 9}], ids=str)
+def test_self_sampling_draws_no_padding(options, length):
+    """Equal seeds draw of a padded sequence what they draw of the sequence alone."""
+    x, mask = padded(features((2, 10, 6)), [length] * 2, np.nan)
+    layers = seeded_twins(x.shape, **options)
+    for _ in range(3):
+        found = layers[0](x, training=True, mask=mask, return_layout=True)
+        expected = layers[1](x[:, :length], training=True, return_layout=True)
+        for one, other in zip(found, expected):
+            np.testing.assert_allclose(array(one)[:, :length], array(other), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_masks_of_maps_leave_out_positions_anywhere(data_format):
+    x = features((2, 4, 5, 6))
+    mask = np.random.default_rng(1).uniform(size=(2, 4, 5)) > 0.4
+    layer = random_layer(x.shape, pool_size=1)
+    expected = array(layer(x, mask=mask))
+    for image in range(2):
+        alone = array(layer(x[image][mask[image]][None]))  # the positions that count, as a sequence
+        np.testing.assert_allclose(expected[image][mask[image]], alone[0], rtol=1e-4, atol=1e-4)
+    if data_format == "channels_first":
+        moved = np.moveaxis(x, -1, 1)
+        first = random_layer(moved.shape, data_format=data_format, pool_size=1)
+        outputs = np.moveaxis(array(first(moved, mask=mask)), 1, -1)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_mask_of_the_first_axes_holds_for_all_behind_them():
+    x = features((3, 4, 5, 6))
+    layer = random_layer(x.shape)
+    rows = np.random.default_rng(1).uniform(size=(3, 4)) > 0.4
+    expected = layer(x, mask=np.broadcast_to(rows[..., None], x.shape[:3]))
+    np.testing.assert_array_equal(layer(x, mask=rows), expected)
+    images = np.array([True, False, True])
+    outputs = array(layer(x, mask=images))
+    np.testing.assert_allclose(outputs[images], array(layer(x[images])), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(outputs[1], x[1])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_mask_without_padding_changes_nothing(training):
+    x = features((2, 6, 5, 8))
+    layers = seeded_twins(x.shape)
+    expected = layers[0](x, training=training)
+    np.testing.assert_array_equal(layers[1](x, training=training, mask=np.ones((2, 6, 5), bool)), expected)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_see_no_padding(training):
+    x, mask = padded(features((2, 8, 6)), [5, 0], np.nan)
+    layer = random_layer(x.shape)
+    valid = tensors(mask[..., None])
+
+    def loss(x):
+        outputs = layer(x, training=training, mask=tensors(mask))
+        return ops.sum(ops.square(ops.where(valid, outputs, ops.zeros_like(outputs))))
+
+    found = gradients(loss, [x], layer.trainable_weights)
+    assert all(np.isfinite(gradient).all() for gradient in found)
+    np.testing.assert_array_equal(found[0][~mask], 0.0)
+    if not training:
+        expected = gradients(lambda x: ops.sum(ops.square(layer(x))), [x[:1, :5]], layer.trainable_weights)
+        np.testing.assert_allclose(found[0][mask], expected[0][0], rtol=1e-3, atol=1e-3)
+        for one, other in zip(found[1:], expected[1:]):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_keras_hands_masks_on():
+    tokens = np.array([[3, 1, 2, 0, 0], [1, 2, 3, 4, 4]])
+    inputs = keras.Input((5,), dtype="int32")
+    embedded = keras.layers.Embedding(5, 6, mask_zero=True)(inputs)
+    layer = AttentiveNormalization(3, name="attentive")
+    pooled = keras.layers.GlobalAveragePooling1D()(layer(embedded))  # which heeds the mask that is handed on
+    model = keras.Model(inputs, [embedded, layer.output, pooled])
+    randomize_weights(model)
+    embedded, outputs, pooled = map(array, model(tensors(tokens)))
+    for image, length in enumerate((3, 5)):
+        expected = array(layer(embedded[image : image + 1, :length]))
+        np.testing.assert_allclose(outputs[image : image + 1, :length], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(pooled[image], expected[0].mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_masking_and_sequential_hand_masks_on():
+    x, mask = padded(features((2, 8, 6)), [5, 7], -1.0)
+    layer = AttentiveNormalization(3)
+    model = keras.Sequential([keras.layers.Masking(-1.0), layer])
+    model(x)
+    randomize_weights(model)
+    np.testing.assert_allclose(model(x), layer(x * mask[..., None], mask=mask), rtol=1e-5, atol=1e-5)
+
+
+def test_a_mask_of_too_many_axes_is_an_error():
+    x = features((2, 8, 6))
+    with pytest.raises(
+        ValueError, match=r"`mask` must be of \(batch, \*spatial\) .* a mask of 3 dimensions for 1 spatial"
+    ):
+        AttentiveNormalization(3)(x, mask=np.ones(x.shape, bool))
 
 
 # Gradients and the orthogonality loss.

@@ -49,7 +49,18 @@ def moving_moments(layer):
     "init_kwargs",
     [
         {"num_classes": 3},
-        {"num_classes": 4, "momentum": 0.5, "epsilon": 1e-2, "synchronized": BACKEND == "tensorflow", "name": "named"},
+        {
+            "num_classes": 4,
+            "momentum": 0.5,
+            "epsilon": 1e-2,
+            "synchronized": BACKEND == "tensorflow",
+            "data_format": "channels_last",
+            "gamma_initializer": keras.initializers.RandomNormal(stddev=2.0, seed=1),
+            "gamma_regularizer": keras.regularizers.L2(0.5),
+            "beta_initializer": "ones",
+            "beta_regularizer": "l1",
+            "name": "named",
+        },
     ],
 )
 def test_contract(init_kwargs):
@@ -142,3 +153,52 @@ def test_num_classes_must_be_positive(num_classes):
     message = rf"`num_classes` must be a positive integer\. Received: num_classes={num_classes!r}"
     with pytest.raises(ValueError, match=message):
         ConditionalBatchNormalization(num_classes)
+
+
+def test_labels_may_be_a_column():
+    x = features()
+    layer = ConditionalBatchNormalization(num_classes=3)
+    layer([x, LABELS[:, None]])
+    randomize_weights(layer)
+    np.testing.assert_array_equal(layer([x, LABELS[:, None]]), random_layer()([x, LABELS]))
+
+
+@pytest.mark.parametrize(
+    "features_shape, labels_shape",
+    [
+        ((4, 5, 6, 3), (4, 3)),
+        ((4, 5, 6, 3), ()),
+        ((4, 5, 6, 3), (4, 1, 1)),
+        ((4, 6, 3), (4,)),
+        ((4, 2, 5, 6, 3), (4,)),
+    ],
+)
+def test_one_hot_labels_and_other_ranks_are_errors(features_shape, labels_shape):
+    shapes = ", ".join(str(shape) for shape in (features_shape, labels_shape))
+    with pytest.raises(ValueError) as caught:
+        ConditionalBatchNormalization(3)([np.zeros(features_shape, np.float32), np.zeros(labels_shape, np.int32)])
+    assert "takes features (batch, height, width, channels) and labels (batch,) or (batch, 1)" in str(caught.value)
+    assert f"Received: shapes {shapes}" in str(caught.value)
+
+
+def test_features_alone_are_an_error():
+    with pytest.raises(ValueError, match=r"takes features .* and labels"):
+        ConditionalBatchNormalization(3)(features())
+
+
+@pytest.mark.parametrize("labels_shape", [(4, 3), (4, 1)])
+def test_a_built_layer_takes_labels_as_before(labels_shape):
+    with pytest.raises(ValueError, match="expected ndim=1, found ndim=2"):
+        random_layer()([features(), np.zeros(labels_shape, np.int32)])
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+def test_initializers_and_regularizers_reach_their_tables(name):
+    options = {
+        f"{name}_initializer": keras.initializers.Constant(2.0),
+        f"{name}_regularizer": keras.regularizers.L1(0.5),
+    }
+    layer = ConditionalBatchNormalization(num_classes=3, **options)
+    layer([features(), LABELS])
+    np.testing.assert_array_equal(table(getattr(layer, name)), np.full((3, 3), 2.0))
+    assert float(sum(layer.losses)) == pytest.approx(0.5 * 9 * 2.0)

@@ -35,6 +35,21 @@ def test_empty_mask_gives_0_and_finite_gradients():
     assert all(np.isfinite(gradient).all() for gradient in found) and (found[0] == 0).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_the_map_holds_where_the_mask_is_0_plays_no_part(value):
+    x = np.where(MASK > 0, FEATURES, np.float32(value))
+    layer = MaskedMean()
+    np.testing.assert_array_equal(array(layer([x, MASK])), array(layer([FEATURES, MASK])))
+    found, expected = (gradients(lambda x, m: ops.sum(layer([x, m])), [x, MASK], []) for x in (x, FEATURES))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    assert np.isfinite(found[1]).all()
+
+
+def test_a_dtype_of_the_inputs_leaves_the_result_float32():
+    outputs = MaskedMean(dtype="bfloat16")([keras.Input((3, 5, 2)), keras.Input((3, 5, 1))])
+    assert dtype_of(outputs) == dtype_of(MaskedMean(dtype="bfloat16")([FEATURES, MASK])) == "float32"
+
+
 def test_half_precision_gives_float32():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     outputs = MaskedMean()([ops.cast(FEATURES, "bfloat16"), MASK])
@@ -42,7 +57,7 @@ def test_half_precision_gives_float32():
     np.testing.assert_allclose(array(outputs), array(MaskedMean()([FEATURES, MASK])), rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("shapes", [((2, 4, 3), (2, 4, 6, 1)), ((2, 4, 6, 3), (2, 4, 6))])
+@pytest.mark.parametrize("shapes", [((2, 4, 3), (2, 4, 6, 1)), ((2, 4, 6, 3), (2, 4, 6)), ((2, 4, 6, 3), (2, 4, 6, 3))])
 def test_other_ranks_are_errors(shapes):
     received = ", ".join(rf"\({', '.join(map(str, shape))}\)" for shape in shapes)
     with pytest.raises(ValueError, match=rf"takes a map .* and a mask .* Received: shapes {received}"):

@@ -51,6 +51,13 @@ def test_value_is_that_of_the_equations(kwargs, spatial):
     np.testing.assert_allclose(layer(x), reference(x, layer), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("error:You are using a softmax")
+def test_a_single_key_warns_of_nothing():
+    x = features((2, 2, 3, 8))
+    layer = random_layer(x)
+    np.testing.assert_allclose(layer(x), reference(x, layer), rtol=1e-4, atol=1e-4)
+
+
 def test_a_new_layer_is_the_identity():
     x = features()
     np.testing.assert_array_equal(SelfAttention()(x), x)

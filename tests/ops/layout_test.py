@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_an.backend import SeedGenerator, ops
-from keras_an.ops import sample_positions, soft_layout, window_positions
+from keras_an.ops import sample_positions, sample_valid_windows, soft_layout, window_positions
 from layer_test_case import compiled, differentiate, gradients, tensors
 
 
@@ -164,3 +164,27 @@ def test_windows_hold_the_positions_that_pooling_joins(spatial, pool_size):
 def test_a_map_narrower_than_a_window_is_one_window():
     positions = window_positions(ops.convert_to_tensor([[0, 1]]), (1, 2), (1, 4), 2)
     assert [set(window) for window in np.asarray(positions)[0]] == [{0, 1}, {2, 3}]
+
+
+@pytest.mark.parametrize("num_samples", [1, 3, 7])
+def test_windows_without_padding_are_drawn_uniformly(num_samples):
+    valid = np.ones((2, 6, 8), bool)
+    valid[0, 1, 2] = valid[0, 5, 7] = valid[1, :, 3:] = False
+    grid, spatial, num_images = [3, 4], [6, 8], 4000
+    allowed = [{0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {0, 4, 8}]
+    for image, windows in zip(valid, allowed):
+        many = tensors(np.tile(image.ravel(), (num_images, 1)))
+        drawn = np.asarray(sample_valid_windows(many, grid, spatial, 2, num_samples, SeedGenerator(1)))
+        assert drawn.shape == (num_images, num_samples) and set(drawn.ravel()) == windows
+        if num_samples <= len(windows):
+            assert all(len(set(row)) == num_samples for row in drawn)
+        shares = np.bincount(drawn.ravel(), minlength=12)[sorted(windows)] / drawn.size
+        np.testing.assert_allclose(shares, 1 / len(windows), rtol=0, atol=0.03)
+
+
+def test_windows_that_hold_more_than_padding_are_drawn_where_no_other_is():
+    valid = np.zeros((3, 6), bool)
+    valid[0, 1] = valid[0, 5] = valid[1, 2] = True
+    drawn = np.asarray(sample_valid_windows(tensors(valid), [3], [6], 2, 8, SeedGenerator(1)))
+    assert set(drawn[0]) == {0, 2} and set(drawn[1]) == {1}
+    assert ((drawn[2] >= 0) & (drawn[2] < 3)).all()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from keras_an.backend import ops
-from keras_an.ops import center, normalize_regions, region_moments, regional_normalization, released_region_moments
+from keras_an.ops import (
+    center,
+    fill_padding,
+    normalize_regions,
+    region_moments,
+    regional_normalization,
+    released_region_moments,
+)
 from layer_test_case import compiled, differentiate, gradients, tensors
 
 BATCH, POSITIONS, CHANNELS, ENTITIES = 2, 12, 5, 3
@@ -85,6 +92,24 @@ def test_released_moments_are_those_of_the_product(values, layout):
     mean, deviation = released_region_moments(tensors(values), tensors(layout))
     np.testing.assert_allclose(mean, each_region(values, layout, released_mean), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(deviation, each_region(values, layout, released_deviation), rtol=1e-4, atol=1e-6)
+
+
+def test_released_moments_count_the_positions_that_are_told(values, layout):
+    layout[:, 7:] = 0.0
+    expected = released_region_moments(tensors(values[:, :7]), tensors(layout[:, :7]))
+    num_positions = tensors(np.full((BATCH, 1, 1), 7, np.float32))
+    found = released_region_moments(tensors(values), tensors(layout), num_positions=num_positions)
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_is_filled_with_the_mean_of_the_rest(values):
+    valid = np.random.default_rng(2).uniform(size=(BATCH, POSITIONS, 1)) > 0.4
+    valid[1] = False
+    mean = values[0][valid[0, :, 0]].mean(axis=0)
+    expected = np.stack([np.where(valid[0], values[0], mean), np.zeros_like(values[1])])
+    values = np.where(valid, values, np.float32("nan"))
+    np.testing.assert_allclose(fill_padding(tensors(values), tensors(valid)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_released_moments_of_zeros_have_finite_gradients(layout):

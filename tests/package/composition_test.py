@@ -155,3 +155,48 @@ def test_fit_trains_the_layer():
         losses = model.fit(FEATURES, target, batch_size=2, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]
     assert abs(float(array(layer.residual_weight))) > 1e-3
+
+
+SAMPLING = {"query_kernel", "query_bias", "key_kernel", "key_bias", "sampling_weight"}
+
+
+def in_a_model(**kwargs):
+    model = keras.Sequential([keras.Input(FEATURES.shape[1:]), attentive(**kwargs)])
+    randomize_weights(model)
+    return model
+
+
+@pytest.mark.parametrize("value_projection", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("self_sampling", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+def test_weights_files_serve_layers_with_and_without_self_sampling(
+    self_sampling, other, affine, value_projection, tmp_path
+):
+    options = {"affine": affine, "value_projection": value_projection}
+    model = in_a_model(self_sampling=self_sampling, **options)
+    twin = in_a_model(self_sampling=other, **options)
+    for weight in twin.weights:
+        weight.assign(np.full(weight.shape, 7.0))
+    model.save_weights(tmp_path / "model.weights.h5")
+    twin.load_weights(tmp_path / "model.weights.h5")
+    assert_close(twin(FEATURES), model(FEATURES), rtol=1e-6, atol=1e-6)
+    for name in SAMPLING if other else ():
+        expected = array(getattr(model.layers[-1], name)) if self_sampling else 7.0
+        np.testing.assert_array_equal(array(getattr(twin.layers[-1], name)), expected)
+
+
+def test_weights_files_of_other_arguments_are_refused(tmp_path):
+    in_a_model(value_projection=True).save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ValueError, match=r"as many weights and states .* Received: a file with 11 and built=True"):
+        in_a_model().load_weights(tmp_path / "model.weights.h5")
+
+
+def test_random_state_is_a_variable_but_no_weight():
+    for layer in (attentive(), in_a_model().layers[-1]):
+        assert all("float" in str(weight.dtype) for weight in layer.weights)
+        if hasattr(keras, "ops"):
+            assert sum(variable is layer.sampling_state for variable in layer.variables) == 1
+    weights = [array(weight) for weight in layer.get_weights()]
+    assert len(weights) == 9
+    layer.set_weights(weights)

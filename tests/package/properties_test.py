@@ -6,7 +6,7 @@ import pytest
 from attentive_normalization_test_case import reference, slopes, weights_of
 from keras_an import AttentiveNormalization
 from keras_an.backend import ops
-from layer_test_case import BACKEND, array, gradients, randomize_weights, tensors
+from layer_test_case import BACKEND, array, dtype_of, gradients, randomize_weights, tensors
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -90,6 +90,65 @@ def test_layout_sums_to_one(x, exponent, num_entities, training, seed):
 )
 def test_a_new_layer_is_the_identity(x, options, training):
     np.testing.assert_array_equal(array(AttentiveNormalization(**options)(x, training=training)), x)
+
+
+flags = st.fixed_dictionaries(
+    {
+        "num_entities": st.integers(1, 6),
+        "value_projection": st.booleans(),
+        "self_sampling": st.booleans(),
+        "affine": st.booleans(),
+        "statistics": st.sampled_from(["weighted", "released"]),
+        "pool_size": st.integers(1, 3),
+        "orthogonality": st.sampled_from(["cosine", "frobenius", None]),
+        "data_format": st.sampled_from(["channels_last", "channels_first"]),
+    }
+)
+
+
+@examples
+@hypothesis.given(
+    feature_maps(), flags, st.sampled_from(["float32", "mixed_float16", "mixed_bfloat16"]), st.booleans(), seeds
+)
+def test_shapes_and_dtypes_are_those_that_the_layer_tells(x, options, dtype, training, seed):
+    if options["data_format"] == "channels_first":
+        x = np.moveaxis(x, -1, 1)
+    layer = random_layer(x, seed, dtype=dtype, **options)
+    outputs, layout = layer(tensors(x), training=training, return_layout=True)
+    shapes = layer.compute_output_shape(x.shape, return_layout=True)
+    spec = layer.compute_output_spec(tensors(x), return_layout=True)
+    for found, shape, told in zip((outputs, layout), shapes, spec):
+        assert tuple(found.shape) == tuple(shape) == tuple(told.shape)
+        assert dtype_of(found) == dtype_of(told)
+        assert np.isfinite(array(ops.cast(found, "float32"))).all()
+    twin = AttentiveNormalization.from_config(layer.get_config())
+    twin.build(x.shape)
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(array(twin(tensors(x))), array(layer(tensors(x))))
+
+
+@examples
+@hypothesis.given(feature_maps(), flags, st.booleans(), st.floats(0, 1), seeds)
+def test_masked_positions_are_as_if_they_were_not_there(x, options, training, share, seed):
+    mask = np.random.default_rng(seed).uniform(size=x.shape[:-1]) >= share
+    layers = [AttentiveNormalization(**{**options, "data_format": "channels_last", "seed": 1}) for _ in range(2)]
+    for layer in layers:  # which draw alike
+        layer.build(x.shape)
+        randomize_weights(layer, seed)
+        layer.residual_weight.assign(0.1)  # the variance of a region of one position leaves few digits
+    noise = np.where(mask[..., None], x, np.random.default_rng(seed + 1).normal(0, 100, size=x.shape))
+    outputs, layout = map(array, layers[0](tensors(x), training=training, mask=mask, return_layout=True))
+    others = layers[1](tensors(noise.astype(np.float32)), training=training, mask=mask, return_layout=True)
+    for one, other in zip((outputs, layout), map(array, others)):
+        np.testing.assert_array_equal(one[mask], other[mask])
+    np.testing.assert_array_equal(outputs[~mask], x[~mask])
+    np.testing.assert_array_equal(layout[~mask], 0.0)
+    np.testing.assert_allclose(layout[mask].sum(-1), 1.0, rtol=1e-5)
+    if not training and x.ndim == 3:
+        for image, valid, found in zip(x, mask, outputs):
+            if valid.any():
+                alone = array(layers[0](tensors(image[valid][None])))[0]
+                np.testing.assert_allclose(found[valid], alone, rtol=1e-3, atol=1e-3)
 
 
 @examples

@@ -400,9 +400,49 @@ def saved_network(path, inputs):
     keras.Model(tensors, keras.layers.Dense(1)(joined)).save(path)
 
 
+def mixed_network(path, dtype):
+    """Saves a generator of classes that computes in `dtype`."""
+    keras.mixed_precision.set_global_policy(f"mixed_{dtype}")
+    models.residual_generator(8, 3, 5, 4, 1, num_entities=2).save(path)
+    keras.mixed_precision.set_global_policy("float32")
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mixed_precision_is_allowed_what_its_dtype_rounds_off(tmp_path, dtype):
+    source = mixed_network(tmp_path / "mixed.keras", dtype)
+    out = convert(source, tmp_path / "out", format="saved_model,keras,weights")
+    metadata = json.loads((out / "keras_an_export.json").read_text(encoding="utf-8"))
+    assert metadata["dtype"] == dtype and metadata["largest_difference"] <= exports.TOLERANCES[dtype]
+    with pytest.raises(exports.ExportError, match="allowed"):
+        worse = {"images": (np.full((1, 1), 2.0 * exports.TOLERANCES[dtype]), exports.TOLERANCES[dtype])}
+        exports.compare({"images": np.zeros((1, 1))}, worse, "place")
+    again = generators.load(str(out / "generator.weights.h5"))
+    assert again.metadata["dtype"] == again.serving.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "form, dtype, allowed",
+    [("litert", "float16", "float32"), ("litert", "bfloat16", "float32"), ("onnx", "bfloat16", "float32 or float16")],
+)
+def test_formats_that_cannot_compute_in_a_dtype_are_refused(tmp_path, caplog, monkeypatch, form, dtype, allowed):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    message = refusal(caplog, mixed_network(tmp_path / "mixed.keras", dtype), tmp_path / "out", format=form)
+    assert f"--format={form} computes in {allowed} alone. Received: a generator in {dtype}" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@needs_runtimes
+def test_onnx_computes_in_float16(tmp_path):
+    out = convert(mixed_network(tmp_path / "mixed.keras", "float16"), tmp_path / "out", format="onnx")
+    assert (out / "generator.onnx").is_file()
+
+
 @pytest.mark.parametrize(
     "kind, expected",
     [
+        ("no format", "--format must be of saved_model, keras, weights, litert, onnx. Received: nothing"),
         ("format", "--format must be of saved_model, keras, weights, litert, onnx. Received: 'tflite'"),
         ("signature", "--signature must be one of serving_default, raw. Received: 'generate'"),
         ("missing package", "--format=onnx needs the package tf2onnx: pip install '.[export]'"),
@@ -418,7 +458,9 @@ def saved_network(path, inputs):
 @pytest.mark.usefixtures("built_once")
 def test_what_cannot_be_converted_is_refused(converted, tmp_path, caplog, monkeypatch, kind, expected):
     source, flags = RELEASED, {}
-    if kind == "format":
+    if kind == "no format":
+        flags = {"format": ""}
+    elif kind == "format":
         flags = {"format": "tflite"}
     elif kind == "signature":
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)  # Python 3.9 has no LiteRT

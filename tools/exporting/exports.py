@@ -24,6 +24,8 @@ FORMATS = {
     "litert": ("generator.tflite", "ai_edge_litert"),
     "onnx": ("generator.onnx", "tf2onnx"),
 }
+# In what a format computes, where not in all of these.
+_DTYPES = {"litert": ("float32",), "onnx": ("float32", "float16")}
 # Largest difference of an output from the live model's, by the dtype of the computation; outputs are of order one.
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
 # What an export holds at its top, of whichever tool; nothing else is ever replaced.
@@ -40,13 +42,20 @@ class ExportError(ValueError):
 
 
 def check_formats(formats, signature, serving):
-    """Raises ExportError where a format is unknown, lacks its package, or cannot hold the signature."""
+    """Raises ExportError where a format is unknown, lacks its package, or cannot hold what is asked for."""
+    if not formats:
+        raise ExportError(f"--format must be of {', '.join(FORMATS)}. Received: nothing")
     for name in formats:
         if name not in FORMATS:
             raise ExportError(f"--format must be of {', '.join(FORMATS)}. Received: {name!r}")
         package = FORMATS[name][1]
         if package and importlib.util.find_spec(package) is None:
             raise ExportError(f"--format={name} needs the package {package}: pip install '.[export]'.")
+        if serving.dtype not in _DTYPES.get(name, TOLERANCES):
+            raise ExportError(
+                f"--format={name} computes in {' or '.join(_DTYPES[name])} alone. Received: a generator in "
+                f"{serving.dtype}. Convert its run, which is read in float32."
+            )
     choices = [name for name in serving.functions() if name not in serving.random_signatures]
     if signature not in choices:
         raise ExportError(f"--signature must be one of {', '.join(choices)}. Received: {signature!r}")

@@ -43,6 +43,7 @@ class GanServing:
         self.resolution = generator.outputs[0].shape[1]
         self._live = generator
         self._live_probe = models.attentive_probe(generator)
+        self.dtype = dtype
         self._tolerance = TOLERANCES[dtype]
         self._folded = models.fold_spectral_normalization(generator)
         self._functions = self._make_functions()

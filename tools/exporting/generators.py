@@ -48,7 +48,9 @@ def load(path, use_ema=True):
         if not os.path.isfile(path):
             raise ExportError(f"--checkpoint={path} is no file. Name {_RULE}.")
         model = read_keras(path) if path.endswith(".keras") else read_weights(path)
-        return _checked(model, path, {"checkpoint": os.path.basename(path)}, {"file": _digest(path)})
+        dtype = _computed_dtype(model)
+        metadata = {"checkpoint": os.path.basename(path), "dtype": dtype}
+        return _checked(model, path, metadata, {"file": _digest(path)}, dtype)
     if os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise ExportError(f"--checkpoint={path} is a SavedModel, which holds no network to convert. Name {_RULE}.")
     folder = path if os.path.isdir(path) else os.path.dirname(path)
@@ -166,6 +168,12 @@ def _checked(model, path, metadata, made_of, dtype="float32"):
     versions = {"keras_an": keras_an.__version__, "tensorflow": tf.__version__, "keras": keras.__version__}
     metadata = {**versions, **serving.metadata(), **metadata, "made_of": {**made_of, "keras_an": keras_an.__version__}}
     return Generator(model, serving, metadata)
+
+
+def _computed_dtype(model):
+    """The least exact of the dtypes in which the layers of a model compute."""
+    found = {layer.compute_dtype for layer in model.layers}
+    return next((dtype for dtype in ("bfloat16", "float16") if dtype in found), "float32")
 
 
 def _digest(path):

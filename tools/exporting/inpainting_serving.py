@@ -35,6 +35,7 @@ class InpaintingServing:
             raise ExportError("An inpainting generator must have an output `completed`. Received: one without.")
         self._live = generator
         self._channels = generator.inputs[0].shape[-1]
+        self.dtype = dtype
         self._tolerance = TOLERANCES[dtype]
         sizes = [tf.TensorSpec((None, None, None, last)) for last in (self._channels, 1)]
         self._graph = tf.function(self._run_live, [sizes])  # of any size, so it is traced once
