@@ -1,14 +1,15 @@
 """The mean of a map over the positions that a mask names."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from keras_an.backend import Shape, Tensor, keras, ops, register_serializable
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, widen
 
 
 @register_serializable(package="keras_an")
 class MaskedMean(keras.layers.Layer):
-    """`sum(x * mask) / sum(mask)` over positions, in float32; 0 where the mask is empty.
+    """`sum(x * mask) / sum(mask)` over positions, in float32 at least; 0 where the mask is empty.
 
     Args:
         dtype: of the inputs' cast; float32 under any global policy unless told otherwise.
@@ -21,7 +22,7 @@ class MaskedMean(keras.layers.Layer):
         `(batch, height, width, channels)` and `(batch, height, width, 1)`
 
     Output shape:
-        `(batch, channels)`, float32.
+        `(batch, channels)`, float32, or float64 of float64 inputs.
 
     Raises:
         ValueError: unless there are two inputs of rank 4.
@@ -39,8 +40,8 @@ class MaskedMean(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
-        x, mask = (ops.cast(part, "float32") for part in inputs)
-        return ops.sum(x * mask, axis=(1, 2)) / ops.maximum(ops.sum(mask, axis=(1, 2)), 1e-6)
+        x, mask = widen(*inputs)
+        return ops.sum(x * mask, axis=(1, 2)) / ops.clip(ops.sum(mask, axis=(1, 2)), 1e-6, math.inf)
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (input_shape[0][0], input_shape[0][-1])
