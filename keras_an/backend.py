@@ -313,7 +313,7 @@ def take_rows(rows, indices):
 
 
 def _torch_branches_on(predicate):
-    """Whether Python may ask for the value of `predicate`: not while a graph is made, nor where each example has one."""
+    """Whether Python may ask for the value of `predicate`: not while a graph is made, nor where examples differ."""
     import torch
 
     wrapped = predicate

@@ -347,7 +347,7 @@ def derivatives(name, function, x, t):
 def test_transforms_of_functions_hold(name, options, distance):
     """Those that Keras's own group normalisation stands, also where regions lie far from each other."""
     rng = np.random.default_rng(2)
-    x, t = rng.normal(size=(2, 1, 3, 2, 4)).astype("float32")
+    x, t = rng.normal(size=(2, 1, 4, 1, 4)).astype("float32")
     group_norm = keras.layers.GroupNormalization(2)
     group_norm.build(x.shape)
     assert np.isfinite(transform(name, group_norm, *tensors([x, t]))).all()
@@ -357,7 +357,7 @@ def test_transforms_of_functions_hold(name, options, distance):
     randomize_weights(layer)
     if distance:  # one channel tells the regions, which are hard, by a number that no other product sees
         for features in (x, t):
-            features[..., 0] += distance * np.array([[1, -1], [-1, 1], [1, 1]])
+            features[..., 0] += distance * np.array([[1], [-1], [-1], [1]])
         layer.entities.assign(0.1 * np.eye(2, 4)[:, ::-1] + [[1, 0, 0, 0], [-1, 0, 0, 0]])
         if options:
             layer.value_kernel.assign(np.eye(4) + 0.1 * array(layer.value_kernel) * (np.arange(4) > 0)[:, None])
