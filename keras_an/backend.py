@@ -5,6 +5,7 @@ TensorFlow itself does. `ops` is `keras.ops` on Keras 3; on Keras 2 it holds the
 package uses them, on TensorFlow. No other module asks which Keras it runs on.
 """
 
+import functools
 import os
 import types
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ if IS_KERAS_3:
 
     def loss_scale(optimizer):
         """The factor by which a `LossScaleOptimizer` wants its loss, a float32 scalar."""
-        return optimizer.scale_loss(ops.ones(()))
+        return optimizer.scale_loss(ops.ones((), dtype="float32"))
 
     def apply_scaled_gradients(optimizer, gradients, variables):
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
@@ -91,7 +92,38 @@ if IS_KERAS_3:
             return fuses_elementwise(tensor) and jax.default_backend() == "cpu"
         return fuses_elementwise(tensor) and _only_cpus()
 
-    _custom_gradient = keras.ops.custom_gradient
+    if keras.backend.backend() == "torch":
+        import torch
+
+        class _TorchCustomGradient(torch.autograd.Function):
+            """`forward` and `backward` of `custom_gradient` for autograd and its forward mode."""
+
+            @staticmethod
+            def forward(ctx, forward, backward, *arguments):
+                ctx.forward_function, ctx.backward_function = forward, backward
+                ctx.save_for_backward(*arguments)
+                output = forward(*arguments)
+                ctx.save_for_forward(*arguments, output)
+                return output
+
+            @staticmethod
+            def backward(ctx, upstream):
+                return (None, None, *ctx.backward_function(*ctx.saved_tensors, upstream))
+
+            @staticmethod
+            def jvp(ctx, _, __, *tangents):
+                # PyTorch has no forward mode inside of another, but `backward` is the transpose of what is wanted.
+                *arguments, output = ctx.saved_tensors
+                _, transpose = torch.func.vjp(
+                    lambda upstream: ctx.backward_function(*arguments, upstream), torch.zeros_like(output)
+                )
+                return transpose(tangents)[0]
+
+    def branch(predicate, true_function, false_function):
+        """The tensor of one of two functions without arguments; both are computed where the program cannot branch."""
+        if keras.backend.backend() == "torch" and not _torch_branches_on(predicate):
+            return keras.ops.where(predicate, true_function(), false_function())
+        return keras.ops.cond(predicate, true_function, false_function)
 
 else:
     import tensorflow as tf
@@ -153,7 +185,7 @@ else:
     def compiles_for_cpu(tensor):
         return _traces_for_xla() and _only_cpus()
 
-    _custom_gradient = tf.custom_gradient
+    branch = tf.cond
 
     def _shape(tensor):
         tensor = tf.convert_to_tensor(tensor)
@@ -242,27 +274,63 @@ def _graph(model):
     return getattr(model, "_functional", None) or model  # of Keras 3's `Sequential`
 
 
+def wide_dtype(*dtypes):
+    """The dtype to compute in: float64 where one of `dtypes` is float64, and float32 otherwise."""
+    return "float64" if any("float64" in str(dtype) for dtype in dtypes) else "float32"
+
+
+def widen(*tensors):
+    """The tensors in the `wide_dtype` of all of them, as a list."""
+    tensors = [one if keras.backend.is_keras_tensor(one) else ops.convert_to_tensor(one) for one in tensors]
+    dtype = wide_dtype(*(one.dtype for one in tensors))
+    return [ops.cast(one, dtype) for one in tensors]
+
+
 def custom_gradient(forward, backward):
-    """A function with a gradient of its own, which may be differentiated again.
+    """A function with a gradient of its own, which may be differentiated again, and in forward mode.
 
     Args:
         forward: function of tensors that returns one tensor.
-        backward: function of the same tensors and the gradient of the result, that returns theirs as a tuple.
+        backward: function of the same tensors and the gradient of the result, that returns theirs as a tuple. It must
+            be linear in that gradient.
 
     Returns:
         A function of the same tensors.
     """
+    if keras.backend.backend() == "jax":
+        return _jax_custom_gradient(forward, backward)
+    if keras.backend.backend() == "torch":
+        return _torch_custom_gradient(forward, backward)
+    from tensorflow import custom_gradient as tensorflow_custom_gradient
 
-    def function(*arguments):
-        def gradient(*received, upstream=None):
-            # PyTorch hands the arguments back, and only what is computed from those can be differentiated again.
-            return backward(
-                *(arguments if upstream is None else received), received[0] if upstream is None else upstream
-            )
+    return tensorflow_custom_gradient(
+        lambda *arguments: (forward(*arguments), lambda upstream: backward(*arguments, upstream))
+    )
 
-        return forward(*arguments), gradient
 
-    return _custom_gradient(function)
+def _jax_custom_gradient(forward, backward):
+    import jax
+
+    function = jax.custom_jvp(lambda *arguments: forward(*arguments))
+
+    @function.defjvp
+    def push_forward(arguments, tangents):
+        # `backward` is the transpose of what carries tangents on; JAX transposes it once more for the reverse mode.
+        outputs = function(*arguments)
+        (tangent,) = jax.linear_transpose(lambda upstream: backward(*arguments, upstream), outputs)(tuple(tangents))
+        return outputs, tangent
+
+    return function
+
+
+def _torch_custom_gradient(forward, backward):
+    import torch
+
+    # Transforms of `torch.func` differentiate what they are given. In a function of autograd they lose the second
+    # derivative of two forward modes without a word.
+    if torch._C._are_functorch_transforms_active():
+        return forward
+    return functools.partial(_TorchCustomGradient.apply, forward, backward)
 
 
 def softmax(logits):
@@ -285,7 +353,7 @@ def take_rows(rows, indices):
     """
     if keras.backend.backend() != "tensorflow":
         return rows, ops.take(rows, indices, axis=0)
-    from tensorflow import gather, tensor_scatter_nd_add
+    from tensorflow import custom_gradient, gather, tensor_scatter_nd_add
 
     def take(rows):
         def gradient(by_rows, by_taken):
@@ -293,7 +361,19 @@ def take_rows(rows, indices):
 
         return (rows, gather(rows, indices)), gradient
 
-    return _custom_gradient(take)(rows)
+    return custom_gradient(take)(rows)
+
+
+def _torch_branches_on(predicate):
+    """Whether Python may ask for the value of `predicate`: not while a graph is made, nor where examples differ."""
+    import torch
+
+    wrapped = predicate
+    while torch._C._functorch.is_functorch_wrapped_tensor(wrapped):
+        if torch._C._functorch.is_batchedtensor(wrapped):
+            return False
+        wrapped = torch._C._functorch.get_unwrapped(wrapped)
+    return not torch.compiler.is_compiling()
 
 
 def _only_cpus():

@@ -15,6 +15,7 @@ from keras_an.backend import (
     register_serializable,
     take_rows,
     tensor_spec,
+    wide_dtype,
 )
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops import (
@@ -138,7 +139,8 @@ class AttentiveNormalization(keras.layers.Layer):
         alpha_constraint: Optional[Identifier] = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Cast to float16 before they are normalised, large inputs would be infinite.
+        super().__init__(autocast=False, **kwargs)
         check_positive("temperature", temperature)
         check_positive("epsilon", epsilon)
         if orthogonal_weight < 0:
@@ -263,7 +265,7 @@ class AttentiveNormalization(keras.layers.Layer):
         return self.add_weight(
             name=name,
             shape=shape,
-            dtype="float32",
+            dtype=wide_dtype(self.compute_dtype),
             initializer=initializer,
             regularizer=regularizer,
             constraint=constraint,
@@ -295,7 +297,7 @@ class AttentiveNormalization(keras.layers.Layer):
         mask: Optional[Tensor] = None,
     ) -> Union[Tensor, tuple[Tensor, Tensor]]:
         _check_floating(inputs)
-        features = ops.cast(inputs, "float32")
+        features = ops.cast(inputs, wide_dtype(self.compute_dtype))
         if self.data_format == "channels_first":
             features = ops.moveaxis(features, 1, -1)
         *outer, channels = ops.shape(features)  # outer: batch, *spatial
@@ -304,7 +306,7 @@ class AttentiveNormalization(keras.layers.Layer):
         if mask is not None:
             valid = _valid_positions(mask, outer)  # (batch, positions, 1)
             flat = fill_padding(flat, valid)
-        if training and self.self_sampling:
+        if training and self.self_sampling and 0 not in tuple(flat.shape):
             flat, keys = self._sampled_keys(flat, outer, valid)
         layout = self._layout(flat, keys)
         if mask is not None:
@@ -315,6 +317,8 @@ class AttentiveNormalization(keras.layers.Layer):
         outputs = ops.reshape(outputs, (*outer, channels))
         if self.data_format == "channels_first":
             outputs = ops.moveaxis(outputs, -1, 1)
+        if self.compute_dtype == "float16":
+            outputs = ops.clip(outputs, -65504.0, 65504.0)  # finite, as far as the sum is
         outputs = ops.cast(outputs, self.compute_dtype)
         if return_layout:
             return outputs, ops.reshape(layout, (*outer, self.num_entities))
@@ -337,7 +341,7 @@ class AttentiveNormalization(keras.layers.Layer):
         _check_floating(inputs)
         outputs, layout = self.compute_output_shape(inputs.shape, return_layout=True)
         outputs = tensor_spec(outputs, self.compute_dtype)
-        return (outputs, tensor_spec(layout, "float32")) if return_layout else outputs
+        return (outputs, tensor_spec(layout, wide_dtype(self.compute_dtype))) if return_layout else outputs
 
     def get_layout(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
         """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
@@ -351,8 +355,9 @@ class AttentiveNormalization(keras.layers.Layer):
             if self.statistics == "released":
                 weight = ops.clip(weight, 0.0, 1.0)
             keys = keys * weight[:, None]  # (batch, entities, key_dim)
-            filters = filters + ops.matmul(keys, ops.transpose(self.query_kernel))  # (batch, entities, channels)
+            filters = filters + keys @ ops.transpose(self.query_kernel)  # (batch, entities, channels)
             bias = ops.sum(keys * self.query_bias, axis=-1)[:, None]  # (batch, 1, entities)
+            filters = ops.clip(filters, -1e15, 1e15)  # of huge features, whose products would overflow
         return soft_layout(flat, filters, bias, self.temperature)
 
     def _sampled_keys(self, flat, outer, valid):
@@ -360,7 +365,9 @@ class AttentiveNormalization(keras.layers.Layer):
         batch_size, *spatial = outer
         # What is known must stay an integer: under JAX's jit a product of `ops` is not.
         grid = [
-            max(size // self.pool_size, 1) if isinstance(size, int) else ops.maximum(size // self.pool_size, 1)
+            max(size // self.pool_size, 1)
+            if isinstance(size, int)
+            else ops.maximum(ops.cast(size // self.pool_size, "int32"), 1)
             for size in spatial
         ]
         if valid is None:
@@ -370,24 +377,27 @@ class AttentiveNormalization(keras.layers.Layer):
                 valid[..., 0], grid, spatial, self.pool_size, self.num_entities, self.seed_generator
             )
         indices = window_positions(windows, grid, spatial, self.pool_size)  # (batch, entities, window)
-        indices = indices + (ops.arange(batch_size) * math.prod(spatial))[:, None, None]
-        rows, taken = take_rows(ops.reshape(flat, (-1, flat.shape[-1])), indices)  # (batch * positions, channels)
-        keys = ops.matmul(taken, self.key_kernel) + self.key_bias
+        indices = indices + (ops.arange(batch_size, dtype="int32") * math.prod(spatial))[:, None, None]
+        num_rows = batch_size * math.prod(spatial)
+        rows, taken = take_rows(ops.reshape(flat, (num_rows, flat.shape[-1])), indices)  # (batch * positions, channels)
+        keys = taken @ ops.convert_to_tensor(self.key_kernel) + self.key_bias
         return ops.reshape(rows, ops.shape(flat)), ops.max(keys, axis=2)
 
     def _normalize(self, flat, layout, valid):
         """rho times the regional normalisation: `(batch, positions, channels)`."""
         # rho multiplies beta and alpha, (entities, channels), rather than every position.
         shape = (self.num_entities, flat.shape[-1])
-        beta = self.residual_weight * (self.beta if self.affine else ops.ones(shape))
-        alpha = self.residual_weight * (self.alpha if self.affine else ops.zeros(shape))
+        beta = self.residual_weight * (self.beta if self.affine else ops.ones(shape, dtype=flat.dtype))
+        alpha = self.residual_weight * (self.alpha if self.affine else ops.zeros(shape, dtype=flat.dtype))
         if self.statistics == "released":
-            values = ops.matmul(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
+            values = (
+                flat @ ops.convert_to_tensor(self.value_kernel) + self.value_bias if self.value_projection else flat
+            )
             num_positions = None if valid is None else ops.sum(ops.cast(valid, flat.dtype), axis=1, keepdims=True)
             mean, deviation = released_region_moments(values, layout, num_positions=num_positions)
             return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
         # What is subtracted from X adds the same to every v(X), which drops out of them.
-        values = ops.matmul(center(flat), self.value_kernel) if self.value_projection else flat
+        values = center(flat) @ ops.convert_to_tensor(self.value_kernel) if self.value_projection else flat
         return regional_normalization(values, layout, beta, alpha, self.epsilon, is_centered=self.value_projection)
 
     def get_config(self) -> dict[str, Any]:

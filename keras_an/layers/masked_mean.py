@@ -1,15 +1,16 @@
 """The mean of a map over the positions that a mask names."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec, wide_dtype, widen
 from keras_an.checks import check_one_of
 
 
 @register_serializable(package="keras_an")
 class MaskedMean(keras.layers.Layer):
-    """`sum(x * mask) / sum(mask)` over positions, in float32; 0 where the mask is empty.
+    """`sum(x * mask) / sum(mask)` over positions, in float32 at least; 0 where the mask is empty.
 
     Args:
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
@@ -24,7 +25,7 @@ class MaskedMean(keras.layers.Layer):
         behind the batch.
 
     Output shape:
-        `(batch, channels)`, float32.
+        `(batch, channels)`, float32, or float64 of float64 inputs.
 
     Raises:
         ValueError: unless there are two inputs of rank 4, the second of one channel.
@@ -48,16 +49,17 @@ class MaskedMean(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
-        x, mask = (ops.cast(part, "float32") for part in inputs)
+        x, mask = widen(*inputs)
         axes = (2, 3) if self.data_format == "channels_first" else (1, 2)
         x = ops.where(mask > 0, x, ops.zeros_like(x))  # NaN times 0 is NaN
-        return ops.sum(x * mask, axis=axes) / ops.maximum(ops.sum(mask, axis=axes), 1e-6)
+        return ops.sum(x * mask, axis=axes) / ops.clip(ops.sum(mask, axis=axes), 1e-6, math.inf)
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (input_shape[0][0], input_shape[0][self._axis])
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> Tensor:
-        return tensor_spec(self.compute_output_shape([part.shape for part in inputs]), "float32")
+        dtype = wide_dtype(*(part.dtype for part in inputs))
+        return tensor_spec(self.compute_output_shape([part.shape for part in inputs]), dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}

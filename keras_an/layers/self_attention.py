@@ -2,7 +2,7 @@
 
 from typing import Any, Optional
 
-from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax
+from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax, wide_dtype
 from keras_an.checks import check_one_of, check_positive_integer
 
 
@@ -77,14 +77,18 @@ class SelfAttention(keras.layers.Layer):
 
     def _attend(self, inputs):
         shape = ops.shape(inputs)
-        batch_size, channels = shape[0], shape[-1]
-        queries = ops.reshape(ops.matmul(inputs, self.query_kernel), (batch_size, -1, self.query_kernel.shape[-1]))
-        keys = _pooled_rows(ops.matmul(inputs, self.key_kernel))  # (batch, positions / 4, key_dim)
-        values = _pooled_rows(ops.matmul(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
+        batch_size, height, width, channels = shape
+        if 0 in tuple(inputs.shape):  # no position to attend to
+            return inputs
+        queries = inputs @ ops.convert_to_tensor(self.query_kernel)
+        queries = ops.reshape(queries, (batch_size, height * width, self.query_kernel.shape[-1]))
+        keys = _pooled_rows(inputs @ ops.convert_to_tensor(self.key_kernel))  # (batch, positions / 4, key_dim)
+        values = _pooled_rows(inputs @ ops.convert_to_tensor(self.value_kernel))  # (batch, positions / 4, value_dim)
         # (batch, positions, positions / 4)
-        attention = softmax(ops.cast(ops.matmul(queries, ops.transpose(keys, (0, 2, 1))), "float32"))
-        attended = ops.matmul(ops.matmul(ops.cast(attention, values.dtype), values), self.output_kernel)
-        attended = ops.reshape(attended, (batch_size, *shape[1:3], channels))
+        logits = ops.cast(queries @ ops.transpose(keys, (0, 2, 1)), wide_dtype(self.compute_dtype))
+        attention = softmax(logits)
+        attended = ops.cast(attention, values.dtype) @ values @ ops.convert_to_tensor(self.output_kernel)
+        attended = ops.reshape(attended, shape)
         return inputs + ops.cast(self.residual_weight, inputs.dtype) * attended
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -101,4 +105,5 @@ class SelfAttention(keras.layers.Layer):
 
 def _pooled_rows(features):
     pooled = ops.max_pool(features, 2, 2, "valid", "channels_last")
-    return ops.reshape(pooled, (ops.shape(pooled)[0], -1, pooled.shape[-1]))
+    batch_size, height, width, channels = ops.shape(pooled)
+    return ops.reshape(pooled, (batch_size, height * width, channels))

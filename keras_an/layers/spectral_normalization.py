@@ -1,9 +1,19 @@
 """Spectral normalisation by reparametrisation."""
 
 import contextlib
+import math
 from typing import Any, Optional
 
-from keras_an.backend import Shape, Tensor, add_replica_state, dtype_when_read, keras, ops, register_serializable
+from keras_an.backend import (
+    Shape,
+    Tensor,
+    add_replica_state,
+    dtype_when_read,
+    keras,
+    ops,
+    register_serializable,
+    wide_dtype,
+)
 from keras_an.checks import check_positive_integer
 
 
@@ -93,18 +103,19 @@ class SpectralNormalization(keras.layers.Wrapper):
         return "training" in self.layer.call.__code__.co_varnames if hasattr(self.layer.call, "__code__") else False
 
     def _normalized_kernel(self, name, training):
-        """`W / sigma(W)` in float32."""
+        """`W / sigma(W)` in float32 at least."""
         kernel = ops.convert_to_tensor(getattr(self.layer, name))
-        matrix = ops.reshape(ops.cast(kernel, "float32"), (-1, kernel.shape[-1]))  # (rows, columns)
+        dtype = wide_dtype(kernel.dtype)
+        matrix = ops.reshape(ops.cast(kernel, dtype), (-1, kernel.shape[-1]))  # (rows, columns)
         state = getattr(self, f"{name}_u")
         constant = ops.stop_gradient(matrix)
-        u = _unit(ops.convert_to_tensor(state))  # (1, columns)
+        u = _unit(ops.cast(ops.convert_to_tensor(state), dtype))  # (1, columns)
         for _ in range(self.power_iterations):
-            v = _unit(ops.matmul(u, ops.transpose(constant)))  # (1, rows)
-            u = _unit(ops.matmul(v, constant))
+            v = _unit(u @ ops.transpose(constant))  # (1, rows)
+            u = _unit(v @ constant)
         if training:
-            state.assign(u)
-        sigma = ops.sum(ops.matmul(v, matrix) * u)
+            state.assign(ops.cast(u, state.dtype))
+        sigma = ops.sum((v @ matrix) * u)
         return ops.reshape(matrix / sigma, kernel.shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -121,7 +132,7 @@ class SpectralNormalization(keras.layers.Wrapper):
 
 
 def _unit(vector):
-    return vector * ops.rsqrt(ops.maximum(ops.sum(ops.square(vector)), 1e-24))
+    return vector * ops.rsqrt(ops.clip(ops.sum(ops.square(vector)), 1e-24, math.inf))
 
 
 @contextlib.contextmanager

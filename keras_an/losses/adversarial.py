@@ -1,12 +1,13 @@
 """Adversarial losses. Each takes logits, scores or gradients of any float dtype and returns a float32 scalar.
 
-None is for `compile`, which would hand over labels as the first argument: `DiscriminatorHingeLoss` and
-`CriticWassersteinLoss` are.
+Where one of them is float64, so is the loss. No logits at all have a loss of 0. None is for `compile`, which would hand
+over labels as the first argument: `DiscriminatorHingeLoss` and `CriticWassersteinLoss` are.
 """
 
 from typing import Optional
 
-from keras_an.backend import Tensor, ops
+from keras_an.backend import Tensor, ops, widen
+from keras_an.losses.reductions import mean
 
 
 def discriminator_hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -22,9 +23,8 @@ def discriminator_hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
     References:
         Geometric GAN (Lim and Ye, 2017); SAGAN (Zhang et al., ICML 2019), Eq. 4.
     """
-    real = ops.mean(ops.relu(1.0 - ops.cast(real_logits, "float32")))
-    fake = ops.mean(ops.relu(1.0 + ops.cast(fake_logits, "float32")))
-    return real + fake
+    real_logits, fake_logits = widen(real_logits, fake_logits)
+    return mean(ops.relu(1.0 - real_logits)) + mean(ops.relu(1.0 + fake_logits))
 
 
 def generator_hinge_loss(fake_logits: Tensor) -> Tensor:
@@ -55,7 +55,8 @@ def critic_wasserstein_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     References:
         Wasserstein GAN (Arjovsky et al., ICML 2017), Eq. 3.
     """
-    return ops.mean(ops.cast(fake_scores, "float32")) - ops.mean(ops.cast(real_scores, "float32"))
+    real_scores, fake_scores = widen(real_scores, fake_scores)
+    return mean(fake_scores) - mean(real_scores)
 
 
 def generator_wasserstein_loss(fake_scores: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def generator_wasserstein_loss(fake_scores: Tensor) -> Tensor:
     References:
         Wasserstein GAN (Arjovsky et al., ICML 2017), Eq. 3.
     """
-    return -ops.mean(ops.cast(fake_scores, "float32"))
+    (fake_scores,) = widen(fake_scores)
+    return -mean(fake_scores)
 
 
 def gradient_penalty(gradients: Tensor, mask: Optional[Tensor] = None, epsilon: float = 1e-10) -> Tensor:
@@ -79,7 +81,7 @@ def gradient_penalty(gradients: Tensor, mask: Optional[Tensor] = None, epsilon: 
     Args:
         gradients: float `(batch, height, width, channels)`, at images between real and generated ones.
         mask: float `(batch, height, width, 1)`, 1 where the gradient counts, for images that differ in a hole alone;
-            None, the default, counts it everywhere.
+            None, the default, counts it everywhere. Where it is 0, no gradient plays a part, not even NaN.
         epsilon: float under the root, whose own gradient has no bounds at 0.
 
     Returns:
@@ -89,8 +91,9 @@ def gradient_penalty(gradients: Tensor, mask: Optional[Tensor] = None, epsilon: 
         Improved Training of Wasserstein GANs (Gulrajani et al., NeurIPS 2017), Eq. 3; Generative Image Inpainting with
         Contextual Attention (Yu et al., CVPR 2018), Eq. 4, for the mask.
     """
-    gradients = ops.cast(gradients, "float32")
-    if mask is not None:
-        gradients = gradients * ops.cast(mask, "float32")
+    gradients, *masks = widen(gradients, *([] if mask is None else [mask]))
+    for mask in masks:
+        # A product would be NaN where a gradient that does not count is.
+        gradients = ops.where(mask != 0, gradients, 0.0) * mask
     slopes = ops.sqrt(ops.sum(ops.square(gradients), axis=(1, 2, 3)) + epsilon)
-    return ops.mean(ops.square(slopes - 1.0))
+    return mean(ops.square(slopes - 1.0))

@@ -1,6 +1,12 @@
-"""Losses between a picture and its reconstruction. Each takes any float dtype and returns float32."""
+"""Losses between a picture and its reconstruction. Each takes any float dtype and returns float32.
 
-from keras_an.backend import Tensor, ops
+Where one of its arguments is float64, so is the result. No images at all have a loss of 0.
+"""
+
+import math
+
+from keras_an.backend import Tensor, ops, widen
+from keras_an.losses.reductions import mean
 
 
 def l1_loss(target: Tensor, prediction: Tensor, weights: Tensor) -> Tensor:
@@ -13,7 +19,7 @@ def l1_loss(target: Tensor, prediction: Tensor, weights: Tensor) -> Tensor:
         target: `(batch, height, width, channels)`.
         prediction: `(batch, height, width, channels)`.
         weights: `(batch, height, width, 1)`, at least 0: the mask for the hole, times a `spatial_discount` or not, or
-            `1 - mask` for what is known.
+            `1 - mask` for what is known. Where it is 0, the pictures play no part, not even NaN.
 
     Returns:
         float32 scalar; an image where no pixel counts adds 0.
@@ -21,11 +27,12 @@ def l1_loss(target: Tensor, prediction: Tensor, weights: Tensor) -> Tensor:
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.2.
     """
-    weights = ops.cast(weights, "float32")
-    errors = ops.abs(ops.cast(target, "float32") - ops.cast(prediction, "float32"))
-    counted = ops.sum(ops.cast(weights > 0, "float32"), axis=(1, 2, 3))  # (batch,)
-    sums = ops.sum(weights * ops.mean(errors, axis=-1, keepdims=True), axis=(1, 2, 3))
-    return ops.mean(sums / ops.maximum(counted, 1.0))
+    target, prediction, weights = widen(target, prediction, weights)
+    # A product would be NaN where a pixel that does not count is, and so would the gradient of a choice of errors.
+    errors = ops.abs(ops.where(weights > 0, target - prediction, 0.0))
+    counted = ops.sum(ops.cast(weights > 0, weights.dtype), axis=(1, 2, 3))  # (batch,)
+    sums = ops.sum(weights * mean(errors, (3,), keepdims=True), axis=(1, 2, 3))
+    return mean(sums / ops.clip(counted, 1.0, math.inf))
 
 
 def spatial_discount(mask: Tensor, gamma: float = 0.9, reach: int = 64) -> Tensor:
@@ -43,12 +50,21 @@ def spatial_discount(mask: Tensor, gamma: float = 0.9, reach: int = 64) -> Tenso
         float32 `(batch, height, width, 1)`: 1 where a pixel is known, `gamma` at the edge of the hole, at least
         `gamma ** reach`.
 
+    Raises:
+        ValueError: where `gamma` is not between 0 and 1.
+
     References:
         Generative Image Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.4.
     """
-    discount = ops.maximum(1.0 - ops.cast(mask, "float32"), gamma**reach)
+    if not 0 < gamma < 1:
+        raise ValueError(f"`gamma` must lie between 0 and 1. Received: gamma={gamma!r}")
+    (mask,) = widen(mask)
+    discount = ops.clip(1.0 - mask, gamma**reach, math.inf)
+    if 0 in tuple(mask.shape):  # nothing to pool
+        return discount
     for _ in range(reach):
-        discount = ops.maximum(discount, gamma * ops.max_pool(discount, 3, 1, "same", "channels_last"))
+        from_neighbours = gamma * ops.max_pool(discount, 3, 1, "same", "channels_last")
+        discount = ops.where(from_neighbours > discount, from_neighbours, discount)
     return discount
 
 
@@ -72,14 +88,16 @@ def id_mrf_loss(target_features: Tensor, features: Tensor, bandwidth: float = 0.
         Image Inpainting via Generative Multi-column Convolutional Neural Networks (Wang et al., NeurIPS 2018), Eq. 2-4;
         centring and distance are those of its released code.
     """
-    target, features = ops.cast(target_features, "float32"), ops.cast(features, "float32")
-    mean = ops.mean(target, axis=(0, 1, 2), keepdims=True)
-    target, features = _unit_rows(target - mean), _unit_rows(features - mean)  # (batch, positions, channels)
-    distances = 0.5 - 0.5 * ops.matmul(features, ops.transpose(target, (0, 2, 1)))  # (batch, positions, target's)
+    target, features = widen(target_features, features)
+    if 0 in tuple(target.shape):  # no patch, nor a nearest one
+        return ops.sum(features) * 0.0
+    center = mean(target, (0, 1, 2), keepdims=True)
+    target, features = _unit_rows(target - center), _unit_rows(features - center)  # (batch, positions, channels)
+    distances = 0.5 - 0.5 * (features @ ops.transpose(target, (0, 2, 1)))  # (batch, positions, target's)
     nearest = -ops.max(-distances, axis=-1, keepdims=True)
     weights = ops.softmax((1.0 - distances / (nearest + 1e-5)) / bandwidth, axis=-1)
-    diversity = ops.mean(ops.max(weights, axis=1), axis=-1)  # (batch,)
-    return -ops.mean(ops.log(diversity))
+    diversity = mean(ops.max(weights, axis=1), (1,))  # (batch,)
+    return -mean(ops.log(diversity))
 
 
 def _unit_rows(features):

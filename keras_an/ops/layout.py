@@ -4,7 +4,16 @@ import math
 from collections.abc import Sequence
 from typing import Optional, Union
 
-from keras_an.backend import SeedGenerator, Tensor, compiles_for_cpu, custom_gradient, ops, random_uniform, softmax
+from keras_an.backend import (
+    SeedGenerator,
+    Tensor,
+    compiles_for_cpu,
+    custom_gradient,
+    ops,
+    random_uniform,
+    softmax,
+    widen,
+)
 from keras_an.ops.products import entity_products, mix, region_sums
 
 
@@ -12,16 +21,17 @@ def soft_layout(features: Tensor, filters: Tensor, bias: Optional[Tensor] = None
     """Assigns every position softly to the entities: `softmax_i(temperature * (features . filters_i + bias_i))`.
 
     Args:
-        features: float32 `(batch, positions, channels)`.
-        filters: float32 `(entities, channels)`, or `(batch, entities, channels)` with filters of each image.
-        bias: float32 `(batch, 1, entities)`, added to the logits; None adds nothing.
+        features: float `(batch, positions, channels)`.
+        filters: float `(entities, channels)`, or `(batch, entities, channels)` with filters of each image.
+        bias: float `(batch, 1, entities)`, added to the logits; None adds nothing.
         temperature: float that multiplies the logits, as in the paper (Eq. 3).
 
     Returns:
-        float32 `(batch, positions, entities)`, at least 0, summing to 1 over the entities.
+        float32 `(batch, positions, entities)`, float64 of float64 features, at least 0, summing to 1 over the entities.
     """
+    features, filters, *biases = widen(features, filters, *([] if bias is None else [bias]))
     logits = _project(features, filters * temperature)  # (batch, positions, entities)
-    if bias is not None:
+    for bias in biases:
         logits = logits + bias * temperature
     return _softmax(logits)
 
@@ -42,16 +52,16 @@ def _softmax(logits):
     """The softmax over the entities, which are too few for XLA to sum fast on a CPU other than by a product."""
     if not compiles_for_cpu(logits):
         return softmax(logits)
-    ones = ops.ones((logits.shape[-1], 1))
+    ones = ops.ones((logits.shape[-1], 1), dtype=logits.dtype)
 
     def forward(logits):
         # The result does not depend on the maximum, whose gradient would compare numbers that XLA computes twice.
         powers = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
-        return powers * (1.0 / ops.matmul(powers, ones))
+        return powers * (1.0 / (powers @ ones))
 
     def backward(logits, upstream):
         layout = forward(logits)
-        return (layout * (upstream - ops.matmul(layout * upstream, ones)),)
+        return (layout * (upstream - (layout * upstream) @ ones),)
 
     return custom_gradient(forward, backward)(logits)
 
@@ -76,7 +86,7 @@ def sample_positions(
         int32 `(batch_size, num_samples)`, in `[0, num_positions)`.
     """
     noise = random_uniform((batch_size, num_samples + 1), seed_generator)
-    edges = ops.arange(num_samples + 1) * num_positions // num_samples
+    edges = ops.arange(num_samples + 1, dtype="int32") * num_positions // num_samples
     starts, ends = edges[..., :-1], edges[..., 1:]
     # float32 rounds products of the noise up to the interval's end where there are very many positions.
     sizes = ops.maximum(ends - starts, 1)
@@ -136,13 +146,14 @@ def window_positions(
         int32 `(batch, samples, pool_size ** rank)`.
     """
     flat = ops.zeros_like(windows)[:, :, None]  # (batch, samples, elements so far)
-    stride = 1
+    stride, num_elements = 1, 1
     for size, grid_size in zip(reversed(spatial), reversed(grid)):
         first = ops.mod(windows, grid_size)[:, :, None] * pool_size
         windows = windows // grid_size
         # A map narrower than a window is one window, whose missing elements repeat the last.
-        along = ops.minimum(first + ops.arange(pool_size), size - 1)  # (batch, samples, pool_size)
+        along = ops.minimum(first + ops.arange(pool_size, dtype="int32"), size - 1)  # (batch, samples, pool_size)
         flat = flat[:, :, :, None] + along[:, :, None, :] * stride  # one more dimension of the window
-        flat = ops.reshape(flat, (*ops.shape(windows), -1))
+        num_elements *= pool_size
+        flat = ops.reshape(flat, (*ops.shape(windows), num_elements))
         stride = stride * size
     return flat

@@ -3,6 +3,9 @@
 Feature maps are float32 `(batch, positions, channels)`, layouts `(batch, positions, entities)` and tables
 `(batch, entities, channels)`, or `(entities, channels)` for all images. Each product takes
 O(entities * positions * channels) time, and none builds a tensor of (batch, positions, channels, entities).
+
+Keras's `matmul`, `mean`, `maximum` and `minimum` make float32 of float64 on JAX or PyTorch: operators, `einsum`, `sum`
+and `clip` do not.
 """
 
 from keras_an.backend import fuses_elementwise, ops
@@ -29,6 +32,6 @@ def entity_products(values, table, shift=None):
 def mix(layout, table):
     """`sum_i S_i table_i`: a feature map."""
     if not fuses_elementwise(layout):
-        return ops.matmul(layout, table)
+        return layout @ table
     # XLA does not fuse a matrix product with what follows; this sum it does, and so never stores it.
     return sum(layout[:, :, i : i + 1] * table[..., i : i + 1, :] for i in range(layout.shape[-1]))

@@ -159,6 +159,16 @@ def test_penalty_may_be_differentiated_through_a_critic():
     np.testing.assert_allclose(found, 2 * (0.2 * 40**0.5 - 1) * 40**0.5, rtol=1e-4)
 
 
+def test_penalty_does_not_see_gradients_that_do_not_count():
+    found, mask = images(1), np.ones((3, 4, 5, 1), np.float32)
+    mask[:, 1:3] = 0
+    expected = float(gradient_penalty(*tensors([found, mask])))
+    found[:, 1:3] = np.nan
+    assert float(gradient_penalty(*tensors([found, mask]))) == expected
+    (second,) = gradients(lambda found: gradient_penalty(found, *tensors([mask])), [found], [])
+    assert np.isfinite(second).all() and (second[:, 1:3] == 0).all()
+
+
 def test_penalty_of_half_precision_is_float32():
     """A slope of 300 has a square beyond float16."""
     slope = np.zeros((2, 3, 3, 1), np.float32)

@@ -52,6 +52,25 @@ def test_l1_without_a_pixel_is_0_and_has_no_gradient():
     assert (found == 0).all()
 
 
+def test_l1_does_not_see_what_does_not_count():
+    """Not even where it is not a number, nor do its gradients."""
+    target, prediction, weights = images(0), images(1), holes()
+    expected = float(l1_loss(*tensors([target, prediction, weights])))
+    unseen = np.broadcast_to(weights == 0, target.shape)
+    target[unseen] = np.nan
+    prediction[unseen] = np.inf
+    found = gradients(lambda *pictures: l1_loss(*pictures, *tensors([weights])), [target, prediction], [])
+    assert float(l1_loss(*tensors([target, prediction, weights]))) == expected
+    assert all(np.isfinite(gradient).all() and (gradient[unseen] == 0).all() for gradient in found)
+    assert all((gradient[~unseen] != 0).all() for gradient in found)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, -0.5])
+def test_a_discount_that_does_not_fall_is_an_error(gamma):
+    with pytest.raises(ValueError, match=rf"`gamma` must lie between 0 and 1\. Received: gamma={gamma}"):
+        spatial_discount(tensors(holes()), gamma)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_losses_of_half_precision_are_float32(dtype):
     """Nine thousand errors of 1 have a mean of 1, which half precision cannot add up."""

@@ -12,7 +12,7 @@ from keras_an.ops import (
     regional_normalization,
     released_region_moments,
 )
-from layer_test_case import compiled, differentiate, gradients, tensors
+from layer_test_case import array, compiled, differentiate, dtype_of, gradients, tensors
 
 BATCH, POSITIONS, CHANNELS, ENTITIES = 2, 12, 5, 3
 
@@ -204,3 +204,80 @@ def test_centered_values_lie_about_zero_and_keep_their_differences():
 def test_centering_takes_any_number_of_positions(positions):
     values = np.full((2, positions, 3), 7.0, np.float32)
     np.testing.assert_array_equal(center(tensors(values)), np.zeros_like(values))
+
+
+# Regions far from each other, and from 0.
+
+DEVIATION_LIMIT = 0.02  # of an output of deviation 1
+
+
+def far_regions(distance, offset=0.0, positions=512, softness=0.0):
+    """Values of deviation 1 about the region's own mean, `distance` above or below the offset, and a layout."""
+    rng = np.random.default_rng(8)
+    owner = np.arange(positions) % ENTITIES
+    means = offset + distance * np.linspace(-1, 1, ENTITIES)[owner]
+    values = rng.normal(size=(BATCH, positions, CHANNELS)) + means[:, None]
+    layout = np.tile((1 - softness) * np.eye(ENTITIES)[owner] + softness / ENTITIES, (BATCH, 1, 1))
+    return values.astype(np.float32), layout.astype(np.float32)
+
+
+def expected_output(values, layout):
+    centers, variances = each_region(values, layout, mean_of), each_region(values, layout, variance_of)
+    return sum(
+        layout[:, :, [i]] * (values - centers[:, [i]]) / np.sqrt(variances[:, [i]] + 1e-5) for i in range(ENTITIES)
+    )
+
+
+def plain_normalization(values, layout):
+    one, zero = np.ones((ENTITIES, CHANNELS), np.float32), np.zeros((ENTITIES, CHANNELS), np.float32)
+    return regional_normalization(values, layout, *tensors([one, zero]), 1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("softness", [0.0, 1e-6, 1e-2])
+@pytest.mark.parametrize("distance", [0.0, 20.0, 300.0, 3000.0, 10000.0])
+def test_regions_far_from_each_other_keep_their_deviations(distance, softness, jit):
+    values, layout = far_regions(distance, softness=softness)
+    found = (compiled(plain_normalization) if jit else plain_normalization)(*tensors([values, layout]))
+    np.testing.assert_allclose(found, expected_output(values, layout), rtol=0, atol=DEVIATION_LIMIT)
+    mean, variance = region_moments(*tensors([values, layout]))
+    np.testing.assert_allclose(mean, each_region(values, layout, mean_of), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(variance, each_region(values, layout, variance_of), rtol=DEVIATION_LIMIT)
+
+
+@pytest.mark.parametrize("offset, distance", [(1e5, 0.0), (1e5, 3000.0), (-1e4, 300.0)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_documented_accuracy_holds_in_every_dtype(dtype, offset, distance):
+    """Of the values as that dtype has rounded them, whose steps are far larger than a deviation of 1 in the halves."""
+    step = {"float32": 1.0, "bfloat16": 2.0**-8, "float16": 2.0**-4}[dtype]  # 1e5 is beyond float16
+    values, layout = far_regions(distance * step, offset * step)
+    values = ops.cast(tensors(values), dtype)
+    rounded = np.asarray(array(ops.cast(values, "float32")))
+    found = plain_normalization(values, tensors(layout))
+    assert dtype_of(found) == "float32"
+    np.testing.assert_allclose(found, expected_output(rounded, layout), rtol=0, atol=DEVIATION_LIMIT)
+
+
+def explicit(values, layout, beta, alpha, epsilon):
+    """The equations with a tensor of (batch, positions, entities, channels), and automatic gradients."""
+    shares = layout[:, :, :, None]
+    mass = ops.sum(shares, axis=1, keepdims=True)
+    centered = values[:, :, None] - ops.sum(shares * values[:, :, None], axis=1, keepdims=True) / mass
+    variance = ops.sum(shares * ops.square(centered), axis=1, keepdims=True) / mass
+    return ops.sum(shares * (centered * ops.rsqrt(variance + epsilon) * beta + alpha), axis=2)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradients_of_far_regions_are_the_automatic_ones(jit):
+    rng = np.random.default_rng(9)
+    values, layout = far_regions(300.0, positions=48, softness=1e-6)
+    beta, alpha = rng.normal(size=(2, ENTITIES, CHANNELS)).astype(np.float32)
+    weighting = tensors(rng.normal(size=values.shape).astype(np.float32))
+
+    def loss_of(function):
+        return lambda *arguments: ops.sum(function(*arguments, 1e-3) * weighting)
+
+    arguments = [values, layout, beta, alpha]
+    found = gradients(loss_of(regional_normalization), arguments, [], jit=jit)
+    for ours, expected in zip(found, gradients(loss_of(explicit), arguments, [], jit=jit)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
