@@ -3,6 +3,8 @@
 `keras` is Keras 3, Keras 2 (TensorFlow 2.15) or tf-keras, the last where `TF_USE_LEGACY_KERAS=1` asks for it, as
 TensorFlow itself does. `ops` is `keras.ops` on Keras 3; on Keras 2 it holds the same functions, as far as this
 package uses them, on TensorFlow. No other module asks which Keras it runs on.
+
+The file is long because every difference between the Kerases stands in it.
 """
 
 import functools

@@ -1,4 +1,7 @@
-"""Attentive Normalization."""
+"""Attentive Normalization.
+
+The file is long because the layer has many options, each of which its docstring describes.
+"""
 
 import math
 import operator

@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import pathlib
+import re
 
 import pytest
 
@@ -199,6 +200,14 @@ def test_every_room_says_what_belongs_there():
     rooms = sorted(path for top in ("trainers", "tools") for path in (ROOT / top).rglob("__init__.py"))
     assert len(rooms) == 9
     assert [path for path in rooms if ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None] == []
+
+
+def test_every_room_of_tests_is_run():
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    rooms = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/*_test.py")}
+    assert set(re.findall(r'^    "(tests/\w+)",$', settings, re.MULTILINE)) == rooms
+    names = [path.name for path in (ROOT / "tests").rglob("*_test.py")]
+    assert len(names) == len(set(names))  # pytest imports them without their rooms
 
 
 def test_trainers_do_not_know_tools():
