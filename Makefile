@@ -21,7 +21,7 @@ DEMO_VENV_tf215 := $(VENV_TF215)
 # The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
 TESTED_torch := torch==2.13.0
 # Most of a test's time is Python's, on one core; tests of one file share what takes long to make. Files go in the order of
-# the alphabet: by their number of tests, those with few long ones would be left for the end.
+# pyproject.toml's rooms: by their number of tests, those with few long ones would be left for the end.
 TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # The layer package's tests, which run on every Keras.
 LAYER_TESTS := $(addprefix tests/,package ops layers losses models)
