@@ -189,6 +189,7 @@ else:
         sum=lambda x, axis=None, keepdims=False: tf.reduce_sum(x, axis, keepdims),
         take=tf.gather,
         transpose=tf.transpose,
+        where=tf.where,
         zeros=tf.zeros,
         zeros_like=tf.zeros_like,
     )
