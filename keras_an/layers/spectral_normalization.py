@@ -58,7 +58,8 @@ class SpectralNormalization(keras.layers.Wrapper):
         super().__init__(layer, **kwargs)
         self.power_iterations = power_iterations
         self.input_spec = layer.input_spec
-        self._takes_training = "training" in inspect.signature(layer.call).parameters
+        self.supports_masking = layer.supports_masking
+        self._not_taken = frozenset(("training", "mask")) - set(inspect.signature(layer.call).parameters)
         if hasattr(keras.layers.Layer, "quantize"):
             layer.quantize = functools.partial(_refuse, layer.name, "quantize")
         if hasattr(layer, "enable_lora"):
@@ -108,6 +109,9 @@ class SpectralNormalization(keras.layers.Wrapper):
     def compute_output_spec(self, inputs: Tensor, training: Optional[bool] = None, **kwargs: Any) -> Any:
         return self.layer.compute_output_spec(inputs, **self._arguments(training, kwargs))
 
+    def compute_mask(self, inputs: Tensor, mask: Optional[Tensor] = None) -> Optional[Tensor]:
+        return self.layer.compute_mask(inputs, mask)
+
     def fold_into(self, layer: keras.layers.Layer) -> None:
         """Gives an unwrapped layer the weights that this one computes with at inference.
 
@@ -119,8 +123,9 @@ class SpectralNormalization(keras.layers.Wrapper):
             target.assign(kernels.get(id(weight), ops.convert_to_tensor(weight)))
 
     def _arguments(self, training, others):
-        """What the wrapped layer is called with beside its inputs."""
-        return {**others, "training": training} if self._takes_training else others
+        """What the wrapped layer is called with beside its inputs; Keras 2 hands over a mask to whoever takes any."""
+        arguments = {**others, "training": training}
+        return {name: value for name, value in arguments.items() if name not in self._not_taken}
 
     def _normalized_kernel(self, name, training):
         """`W / sigma(W)` in float32."""

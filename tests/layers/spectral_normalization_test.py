@@ -1,6 +1,7 @@
 """Spectral normalisation against NumPy's singular values, and what it leaves alone."""
 
 import functools
+import warnings
 
 import numpy as np
 import pytest
@@ -415,3 +416,20 @@ def test_a_wrong_rank_is_an_error_before_anything_is_built():
         layer(np.ones((2, 6, 3), np.float32))
     assert not layer.layer.built
     assert tuple(layer(np.ones((2, 6, 6, 3), np.float32)).shape) == (2, 4, 4, 5)
+
+
+def test_masks_go_through_where_the_wrapped_layer_lets_them():
+    """Steps of padding change nothing of what a recurrent layer makes of the others, and no warning is given."""
+    tokens = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0]], np.int32)
+    embed = SpectralNormalization(keras.layers.Embedding(7, 4, mask_zero=True))
+    dense, last = SpectralNormalization(keras.layers.Dense(4)), keras.layers.LSTM(3)
+    inputs = keras.Input((5,), dtype="int32")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*mask")
+        model = keras.Model(inputs, last(dense(embed(inputs))))
+        randomize_weights(model)
+        outputs = array(model(tensors(tokens)))
+    assert not SpectralNormalization(keras.layers.Conv2D(5, 3)).supports_masking
+    for row, length in enumerate((3, 2)):
+        expected = array(last(dense(embed(tensors(tokens[row : row + 1, :length])))))
+        np.testing.assert_allclose(outputs[row : row + 1], expected, rtol=1e-4, atol=1e-5)
