@@ -1,6 +1,7 @@
 """Spectral normalisation by reparametrisation."""
 
-import contextlib
+import functools
+import inspect
 import math
 from typing import Any, Optional
 
@@ -16,6 +17,9 @@ from keras_an.backend import (
 )
 from keras_an.checks import check_positive_integer
 
+# A kernel whose norm is below this counts as zeros: float32 holds the squares of its numbers no longer.
+_SMALLEST_NORM = 1e-15
+
 
 @register_serializable(package="keras_an")
 class SpectralNormalization(keras.layers.Wrapper):
@@ -24,7 +28,10 @@ class SpectralNormalization(keras.layers.Wrapper):
     `W_bar = W / sigma(W)`, `sigma(W) = u^T W v`, u and v from power iteration on W reshaped to `(-1, last axis)`. The
     stored kernel is never changed, and the gradient flows through sigma with u and v held constant (SN-GAN, Eq. 8-12
     and Algorithm 1). Keras's own wrapper overwrites the kernel on each training call instead, and gives no gradient
-    through sigma.
+    through sigma. A kernel of zeros stays one, and trains.
+
+    A wrapped layer takes part neither in quantisation nor in LoRA: `model.quantize` warns and leaves it as it is. What
+    `keras_an.models.fold_spectral_normalization` returns can be quantised.
 
     Args:
         layer: the layer to wrap. Normalised are its `kernel`, its `embeddings`, and weights whose attribute ends in
@@ -43,7 +50,9 @@ class SpectralNormalization(keras.layers.Wrapper):
         The wrapped layer's.
 
     Raises:
-        ValueError: where `power_iterations` is not positive, or the layer has no kernel to normalise.
+        ValueError: where `power_iterations` is not positive, or the layer has no kernel to normalise, is quantised or
+            has LoRA enabled.
+        NotImplementedError: where the wrapped layer is to be quantised, or LoRA to be enabled on it.
 
     Example:
 
@@ -58,11 +67,23 @@ class SpectralNormalization(keras.layers.Wrapper):
         kwargs.setdefault("name", f"sn_{layer.name}")
         super().__init__(layer, **kwargs)
         self.power_iterations = power_iterations
+        self.input_spec = layer.input_spec
+        self.supports_masking = layer.supports_masking
+        self._not_taken = frozenset(("training", "mask")) - set(inspect.signature(layer.call).parameters)
+        if hasattr(keras.layers.Layer, "quantize"):
+            layer.quantize = functools.partial(_refuse, layer.name, "quantize")
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora = functools.partial(_refuse, layer.name, "enable_lora")
 
     def build(self, input_shape: Shape) -> None:
         if not self.layer.built:
             self.layer.build(input_shape)
             self.layer.built = True
+        if getattr(self.layer, "quantization_mode", None) or getattr(self.layer, "lora_enabled", False):
+            raise ValueError(
+                "`SpectralNormalization` wraps a layer that is not quantised and has no LoRA enabled. "
+                f"Received: layer={self.layer.name!r}"
+            )
         self._kernel_names = [
             name
             for name in ("kernel", "embeddings", *sorted(n for n in vars(self.layer) if n.endswith("_kernel")))
@@ -77,17 +98,29 @@ class SpectralNormalization(keras.layers.Wrapper):
             initializer = keras.initializers.RandomNormal(stddev=1.0)
             size = getattr(self.layer, name).shape[-1]
             setattr(self, f"{name}_u", add_replica_state(self, f"{name}_u", (1, size), initializer))
+        self.input_spec = self.layer.input_spec
         self.built = True
 
     def call(self, inputs: Tensor, training: Optional[bool] = None, **kwargs: Any) -> Tensor:
-        if self._accepts_training():
-            kwargs["training"] = training
-        with contextlib.ExitStack() as stack:
-            for name in self._kernel_names:
-                kernel = self._normalized_kernel(name, training)
-                kernel = ops.cast(kernel, dtype_when_read(getattr(self.layer, name), self.layer.compute_dtype))
-                stack.enter_context(_substituted(self.layer, name, kernel))
-            return self.layer(inputs, **kwargs)
+        kernels: dict[str, Tensor] = {}
+        for name in self._kernel_names:
+            weight = getattr(self.layer, name)
+            kernel = ops.cast(
+                self._normalized_kernel(name, training), dtype_when_read(weight, self.layer.compute_dtype)
+            )
+            # Some layers keep the weight under another attribute and show it through a property (`Dense.kernel` is
+            # `_kernel` on Keras 3), so the attribute is found by identity, in a list as other threads may add some.
+            kernels.update((key, kernel) for key, value in list(vars(self.layer).items()) if value is weight)
+        return _with_attributes(self.layer, kernels)(inputs, **self._arguments(training, kwargs))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self.layer.compute_output_shape(input_shape)
+
+    def compute_output_spec(self, inputs: Tensor, training: Optional[bool] = None, **kwargs: Any) -> Any:
+        return self.layer.compute_output_spec(inputs, **self._arguments(training, kwargs))
+
+    def compute_mask(self, inputs: Tensor, mask: Optional[Tensor] = None) -> Optional[Tensor]:
+        return self.layer.compute_mask(inputs, mask)
 
     def fold_into(self, layer: keras.layers.Layer) -> None:
         """Gives an unwrapped layer the weights that this one computes with at inference.
@@ -99,8 +132,10 @@ class SpectralNormalization(keras.layers.Wrapper):
         for target, weight in zip(layer.weights, self.layer.weights):
             target.assign(kernels.get(id(weight), ops.convert_to_tensor(weight)))
 
-    def _accepts_training(self):
-        return "training" in self.layer.call.__code__.co_varnames if hasattr(self.layer.call, "__code__") else False
+    def _arguments(self, training, others):
+        """What the wrapped layer is called with beside its inputs; Keras 2 hands over a mask to whoever takes any."""
+        arguments = {**others, "training": training}
+        return {name: value for name, value in arguments.items() if name not in self._not_taken}
 
     def _normalized_kernel(self, name, training):
         """`W / sigma(W)` in float32 at least."""
@@ -109,14 +144,16 @@ class SpectralNormalization(keras.layers.Wrapper):
         matrix = ops.reshape(ops.cast(kernel, dtype), (-1, kernel.shape[-1]))  # (rows, columns)
         state = getattr(self, f"{name}_u")
         constant = ops.stop_gradient(matrix)
-        u = _unit(ops.cast(ops.convert_to_tensor(state), dtype))  # (1, columns)
+        before = u = ops.cast(ops.convert_to_tensor(state), dtype)  # (1, columns)
         for _ in range(self.power_iterations):
             v = _unit(u @ ops.transpose(constant))  # (1, rows)
             u = _unit(v @ constant)
-        if training:
-            state.assign(ops.cast(u, state.dtype))
         sigma = ops.sum((v @ matrix) * u)
-        return ops.reshape(matrix / sigma, kernel.shape)
+        is_zero = sigma < _SMALLEST_NORM
+        if training:
+            # The iteration could not leave a u of zeros.
+            state.assign(ops.cast(ops.where(is_zero, before, u), state.dtype))
+        return ops.reshape(matrix / ops.where(is_zero, ops.ones_like(sigma), sigma), kernel.shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power_iterations": self.power_iterations}
@@ -132,20 +169,30 @@ class SpectralNormalization(keras.layers.Wrapper):
 
 
 def _unit(vector):
-    return vector * ops.rsqrt(ops.clip(ops.sum(ops.square(vector)), 1e-24, math.inf))
+    return vector * ops.rsqrt(ops.clip(ops.sum(ops.square(vector)), 0.1 * _SMALLEST_NORM**2, math.inf))
 
 
-@contextlib.contextmanager
-def _substituted(layer, name, tensor):
-    """Lets `layer.<name>` be `tensor` inside the context, past the attribute tracking of Keras.
+def _refuse(layer_name, method, *args, **kwargs):
+    raise NotImplementedError(
+        f"`{method}` would change the kernel that `SpectralNormalization` normalises: call it on what "
+        f"`keras_an.models.fold_spectral_normalization` returns. Received: layer={layer_name!r}"
+    )
 
-    Some layers keep the weight under another attribute and show it through a property (`Dense.kernel` is `_kernel`
-    on Keras 3), so the attribute is found by identity.
+
+def _with_attributes(layer, attributes):
+    """`layer` with a few other attributes: an object of its own that shares all the others with it.
+
+    The layer is not touched, since other threads may be calling it.
     """
-    weight = getattr(layer, name)
-    holders = [key for key, value in vars(layer).items() if value is weight]
-    try:
-        vars(layer).update(dict.fromkeys(holders, tensor))
-        yield
-    finally:
-        vars(layer).update(dict.fromkeys(holders, weight))
+    view = object.__new__(_view_class(type(layer), tuple(attributes)))
+    object.__setattr__(view, "__dict__", vars(layer))
+    for name, value in attributes.items():
+        object.__setattr__(view, name, value)
+    return view
+
+
+@functools.cache
+def _view_class(layer_class, names):
+    """A subclass whose objects keep the attributes `names` in slots, which Python looks up before `__dict__`."""
+    members = {"__slots__": names, "__module__": layer_class.__module__}
+    return type(layer_class)(layer_class.__name__, (layer_class,), members)

@@ -1,5 +1,8 @@
 """Spectral normalisation against NumPy's singular values, and what it leaves alone."""
 
+import functools
+import warnings
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from keras_an.backend import keras, ops
 from keras_an.layers import AttentiveNormalization, SelfAttention, SpectralNormalization
 from layer_test_case import (
     BACKEND,
+    array,
     check_layer_contract,
     compiled,
     dtype_of,
@@ -274,3 +278,158 @@ def test_power_iterations_must_be_positive(value):
 def test_a_layer_without_kernel_is_an_error():
     with pytest.raises(ValueError, match=r"Received: layer='activation' of type ReLU"):
         SpectralNormalization(keras.layers.ReLU(name="activation"))(np.ones((2, 6), np.float32))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_kernel_of_zeros_gives_zeros_and_trains(name, training):
+    make, _, _, attribute = LAYERS[name]
+    layer, x = SpectralNormalization(make()), tensors(inputs_for(name))
+    layer(x)
+    weight, start = getattr(layer.layer, attribute), vector_of(layer, attribute)
+    weight.assign(np.zeros(weight.shape))
+    np.testing.assert_array_equal(array(layer(x, training=training)), 0)
+    np.testing.assert_array_equal(vector_of(layer, attribute), start)
+    (gradient,) = gradients(lambda: ops.sum(layer(x, training=training)), [], [weight])
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0.1
+    weight.assign(-0.01 * gradient)
+    outputs = array(layer(x, training=training))
+    assert np.isfinite(outputs).all() and np.abs(outputs).max() > 0.01
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_scale_of_a_kernel_plays_no_part(name, scale):
+    layer, x, kernel = converged(name)
+    expected = array(layer(x))
+    getattr(layer.layer, LAYERS[name][3]).assign(scale * kernel)
+    np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_training_is_handed_to_layers_that_take_it_alone():
+    seen = []
+
+    class Plain(keras.layers.Dense):
+        def __call__(self, inputs, **kwargs):
+            seen.append(kwargs)
+            return super().__call__(inputs, **kwargs)
+
+    class Doubled(Plain):
+        def call(self, inputs):
+            training = 2.0
+            return super().call(training * inputs)
+
+    class Decorated(Plain):
+        @functools.wraps(lambda self, inputs, training=None: None)
+        def call(self, *args, **kwargs):
+            return keras.layers.Dense.call(self, args[0])
+
+    for layer in (Doubled(5), Decorated(5)):
+        SpectralNormalization(layer)(inputs_for("dense"), training=False)
+    assert seen == [{}, {"training": False}]
+
+
+def quantizable(layer):
+    """A model of a wrapped layer and a plain one, and its inputs."""
+    if not hasattr(keras.Model, "quantize"):
+        pytest.skip("Keras 2 quantises no models")
+    model = keras.Sequential([keras.Input((6,)), SpectralNormalization(layer), keras.layers.Dense(4, name="plain")])
+    return model, np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+
+
+def test_quantization_leaves_wrapped_layers_as_they_are():
+    model, x = quantizable(keras.layers.Dense(5))
+    hidden, expected = array(model.layers[0](x)), array(model(x))
+    with pytest.warns(UserWarning, match=r"`quantize` would change the kernel .* Received: layer='dense"):
+        model.quantize("int8")
+    np.testing.assert_array_equal(array(model.layers[0](x)), hidden)
+    np.testing.assert_allclose(array(model(x)), expected, atol=0.1)
+    assert model.get_layer("plain").quantization_mode == "int8"
+
+
+def test_lora_is_refused():
+    model, x = quantizable(keras.layers.Dense(5))
+    expected = array(model(x))
+    with pytest.raises(NotImplementedError, match=r"`enable_lora` would change the kernel .* Received: layer='dense"):
+        model.layers[0].layer.enable_lora(2)
+    np.testing.assert_array_equal(array(model(x)), expected)
+
+
+@pytest.mark.parametrize("change", [lambda layer: layer.quantize("int8"), lambda layer: layer.enable_lora(2)])
+def test_a_layer_that_was_changed_before_is_an_error(change):
+    layer = keras.layers.Dense(5, name="dense")
+    layer.build((None, 6))
+    if not hasattr(layer, "quantize"):
+        pytest.skip("Keras 2 has neither quantisation nor LoRA")
+    change(layer)
+    with pytest.raises(ValueError, match=r"is not quantised and has no LoRA enabled\. Received: layer='dense'"):
+        SpectralNormalization(layer)(inputs_for("dense"))
+
+
+@pytest.mark.parametrize("num_frames", [3, None])
+@pytest.mark.parametrize("name", LAYERS)
+def test_time_distributed_takes_every_frame_alone(name, num_frames):
+    make, dtype, shape, _ = LAYERS[name]
+    shape = (*shape, 2) if name == "embedding" else shape
+    frames = np.random.default_rng(0).uniform(0, 7, size=(2, 3, *shape[1:])).astype(dtype)
+    layer = SpectralNormalization(make())
+    inputs = keras.Input((num_frames, *shape[1:]), dtype=dtype.__name__)
+    model = keras.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
+    randomize_weights(layer)
+    assert tuple(model.output.shape)[2:] == tuple(layer(frames[:, 0]).shape)[1:]
+    for training in (False, True):
+        outputs = array(model(tensors(frames), training=training))
+    assert np.isfinite(outputs).all()
+    outputs = array(model(tensors(frames), training=False))
+    for index in range(3):
+        np.testing.assert_allclose(outputs[:, index], array(layer(frames[:, index])), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_output_shape_is_the_wrapped_layers(name):
+    make, _, shape, _ = LAYERS[name]
+    layer = SpectralNormalization(make())
+    layer.build(shape)
+    assert tuple(layer.compute_output_shape((None, *shape[1:]))) == (None, *array(layer(inputs_for(name))).shape[1:])
+
+
+def test_symbolic_outputs_have_the_wrapped_layers_dtype():
+    layer = SpectralNormalization(keras.layers.Dense(5, dtype="mixed_bfloat16"))
+    assert dtype_of(layer(keras.Input((6,)))) == dtype_of(layer(inputs_for("dense"))) == "bfloat16"
+
+
+def test_symbolic_outputs_are_as_many_as_the_wrapped_layers():
+    outputs, layout = SpectralNormalization(AttentiveNormalization(3))(keras.Input((4, 4, 8)), return_layout=True)
+    assert tuple(outputs.shape) == (None, 4, 4, 8) and tuple(layout.shape) == (None, 4, 4, 3)
+
+
+def test_a_wrong_number_of_channels_is_an_error():
+    layer = SpectralNormalization(keras.layers.Dense(5), name="wrapper")
+    layer(inputs_for("dense"))
+    with pytest.raises(ValueError, match=r"layer .wrapper. is incompatible .* expected axis -1 .* value 6"):
+        layer(np.ones((2, 7), np.float32))
+
+
+def test_a_wrong_rank_is_an_error_before_anything_is_built():
+    layer = SpectralNormalization(keras.layers.Conv2D(5, 3), name="wrapper")
+    with pytest.raises(ValueError, match=r"layer .wrapper. is incompatible .* expected min_ndim=4"):
+        layer(np.ones((2, 6, 3), np.float32))
+    assert not layer.layer.built
+    assert tuple(layer(np.ones((2, 6, 6, 3), np.float32)).shape) == (2, 4, 4, 5)
+
+
+def test_masks_go_through_where_the_wrapped_layer_lets_them():
+    """Steps of padding change nothing of what a recurrent layer makes of the others, and no warning is given."""
+    tokens = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0]], np.int32)
+    embed = SpectralNormalization(keras.layers.Embedding(7, 4, mask_zero=True))
+    dense, last = SpectralNormalization(keras.layers.Dense(4)), keras.layers.LSTM(3)
+    inputs = keras.Input((5,), dtype="int32")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*mask")
+        model = keras.Model(inputs, last(dense(embed(inputs))))
+        randomize_weights(model)
+        outputs = array(model(tensors(tokens)))
+    assert not SpectralNormalization(keras.layers.Conv2D(5, 3)).supports_masking
+    for row, length in enumerate((3, 2)):
+        expected = array(last(dense(embed(tensors(tokens[row : row + 1, :length])))))
+        np.testing.assert_allclose(outputs[row : row + 1], expected, rtol=1e-4, atol=1e-5)
