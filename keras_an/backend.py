@@ -283,7 +283,9 @@ def wide_dtype(*dtypes):
 
 def widen(*tensors):
     """The tensors in the `wide_dtype` of all of them, as a list."""
-    tensors = [one if keras.backend.is_keras_tensor(one) else ops.convert_to_tensor(one) for one in tensors]
+    # JAX makes float32 of NumPy's float64; a symbolic tensor is no array to convert.
+    arrays = [not hasattr(one, "dtype") or type(one).__module__ == "numpy" for one in tensors]
+    tensors = [ops.convert_to_tensor(one) if is_array else one for one, is_array in zip(tensors, arrays)]
     dtype = wide_dtype(*(one.dtype for one in tensors))
     return [ops.cast(one, dtype) for one in tensors]
 

@@ -7,7 +7,7 @@ import pytest
 
 from attentive_normalization_test_case import reference, weights_of
 from keras_an import AttentiveNormalization, layers, losses
-from keras_an.backend import keras, ops
+from keras_an.backend import IS_KERAS_3, keras, ops
 from layer_test_case import BACKEND, array, compiled, dtype_of, gradients, randomize_weights, record_gradients, tensors
 
 if BACKEND == "tensorflow":
@@ -163,7 +163,7 @@ def test_float32_inputs_beyond_float16_stay_finite(training):
     """As they do in Keras's own group normalisation."""
     x = (FEATURES * 1e5).astype("float32")
     group_norm = keras.layers.GroupNormalization(4, dtype="mixed_float16")
-    assert np.isfinite(array(group_norm(tensors(x)))).all()
+    assert not IS_KERAS_3 or np.isfinite(array(group_norm(tensors(x)))).all()  # Keras 2 casts first
     layer = AttentiveNormalization(3, dtype="mixed_float16")
     outputs = array(layer(tensors(x), training=training))
     assert outputs.dtype == np.float16
@@ -187,7 +187,7 @@ def test_a_new_layer_is_the_identity_of_huge_features(options, training, jit):
         return layer(x, training=training)
 
     np.testing.assert_array_equal(array((compiled(call, layer) if jit else call)(tensors(x))), x)
-    found = gradients(lambda x: ops.sum(call(x)), [x], layer.trainable_weights, jit=jit)
+    found = gradients(lambda x: ops.sum(call(x)), [x], layer.trainable_weights, jit=jit or BACKEND == "jax")
     np.testing.assert_array_equal(found[0], np.ones_like(x))
     assert all(np.isfinite(gradient).all() for gradient in found)
 
