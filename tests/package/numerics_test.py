@@ -1,4 +1,7 @@
-"""What numbers the layers and losses take on every Keras: dtypes, extremes, nothing at all, and forward mode."""
+"""What numbers the layers and losses take on every Keras: dtypes, extremes, nothing at all, and forward mode.
+
+The file is long because each kind of number is tried on every layer and loss.
+"""
 
 import contextlib
 
