@@ -153,7 +153,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         if training:
             # The iteration could not leave a u of zeros.
             state.assign(ops.cast(ops.where(is_zero, before, u), state.dtype))
-        return ops.reshape(matrix / ops.where(is_zero, ops.ones_like(sigma), sigma), kernel.shape)
+        return ops.reshape(matrix / (sigma + ops.cast(is_zero, dtype)), kernel.shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power_iterations": self.power_iterations}

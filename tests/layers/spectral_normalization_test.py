@@ -1,4 +1,7 @@
-"""Spectral normalisation against NumPy's singular values, and what it leaves alone."""
+"""Spectral normalisation against NumPy's singular values, and what it leaves alone.
+
+The file is long because every kind of layer that can be wrapped is tried.
+"""
 
 import functools
 import warnings
