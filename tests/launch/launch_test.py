@@ -472,6 +472,8 @@ def test_page_shows_the_command_of_the_script(name, strategy, tmp_path):
 
 
 def test_table_of_exit_codes_is_that_of_the_code():
-    section = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("# Exit codes")[2].partition("\n#")[0]
+    section = (
+        (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("# Exit codes")[2].partition("\n#")[0]
+    )
     codes = re.findall(r"^\| (\d+) \|", section, re.MULTILINE)
     assert [int(code) for code in codes] == sorted({0, *PERMANENT, program.EXIT_START_AGAIN})
