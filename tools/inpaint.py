@@ -65,10 +65,11 @@ class Rectangle(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One image to fill: its path, and the path of its mask, or a rectangle."""
+    """One image to fill: its path, the path of its mask or a rectangle, and whether white is known in the mask."""
 
     image: str
     mask: Union[str, Rectangle]
+    is_inverted: bool = False
 
     def output(self, suffix=""):
         return os.path.join(FLAGS.output_dir, f"{_stem(self.image)}{suffix}.png")
@@ -130,7 +131,7 @@ def find_jobs(image, mask):
     if mask.startswith("rect:"):
         return [Job(path, parsed_rectangle(mask)) for path in images]
     if not os.path.isdir(mask):
-        return [Job(path, mask) for path in images]
+        return [Job(path, mask, FLAGS.invert_mask) for path in images]
     masks = collections.defaultdict(list)
     for path in files_of("mask", mask):
         masks[_stem(path)].append(path)
@@ -144,7 +145,7 @@ def find_jobs(image, mask):
     for path in images:
         if len(masks[_stem(path)]) > 1:
             raise InpaintError(f"--mask={mask} must hold one mask of each stem. Received: {masks[_stem(path)]}")
-    return [Job(path, masks[_stem(path)][0]) for path in images]
+    return [Job(path, masks[_stem(path)][0], FLAGS.invert_mask) for path in images]
 
 
 def files_of(flag, folder):
@@ -283,7 +284,7 @@ def read_mask(job, picture):
         grey[job.mask.top : bottom, job.mask.left : right] = 255
     else:
         name, grey = job.mask, np.asarray(_decode(job.mask).convert("RGB").convert("L"))
-        bright = "known" if FLAGS.invert_mask else "missing"
+        bright = "known" if job.is_inverted else "missing"
         if grey.shape != (height, width):
             raise InpaintError(
                 f"A mask must have the size of its image. Received: {name} of {grey.shape[1]} x {grey.shape[0]}, "

@@ -59,7 +59,7 @@ def test_all_kinds_are_taken_and_the_rest_is_counted_and_named_once(tmp_path, ca
         opened(tmp_path)
     assert names_of(source, tmp_path) == [f"some/{name}" for name in sorted({**kinds, **other_names})]
     (message,) = [record.getMessage() for record in caplog.records]
-    assert f"Left out of {tmp_path}: 2 files" in message and message.endswith("some/clip.mp4, some/notes.txt.")
+    assert f"Left out of {tmp_path}: 2 of 14 files" in message and message.endswith("some/clip.mp4, some/notes.txt.")
     images, _ = input_pipelines.load_arrays(DataConfig("folder", path=str(tmp_path), split="."), 4)
     np.testing.assert_allclose((images[:, 0, 0, 0] + 1) * 127.5, 20 * np.arange(12), atol=4)
 

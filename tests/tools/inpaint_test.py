@@ -220,7 +220,7 @@ def test_files_of_a_folder_that_are_no_pictures_are_counted_and_named(generator,
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert len(inpaint(generator, images, masks, tmp_path / "out")) == 5
     (message,) = (record.getMessage() for record in caplog.records if "Left out" in record.getMessage())
-    assert f"Left out of {images}: 2 files" in message and message.endswith("clip.mp4, notes.txt.")
+    assert f"Left out of {images}: 2 of 7 files" in message and message.endswith("clip.mp4, notes.txt.")
 
 
 def test_16_bits_of_other_kinds_are_refused(generator, mask, tmp_path, caplog):

@@ -54,9 +54,10 @@ def chosen(folder, paths):
     if len(pictures) < len(paths):
         others = sorted({*paths} - {*pictures})
         logging.warning(
-            "Left out of %s: %d files that are no pictures of a kind that is read here (%s): %s.",
+            "Left out of %s: %d of %d files, no pictures of a kind that is read here (%s): %s.",
             folder,
             len(others),
+            len(paths),
             ", ".join(formats()),
             _some([os.path.relpath(path, folder) for path in others]),
         )
