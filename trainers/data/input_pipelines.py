@@ -164,7 +164,7 @@ def check(strategy, data, resolution, *, num_classes=None, validation_data=None)
             f"{_describe(data)}. Received: {size}"
         )
     if validation_data is not None:
-        other = open_source(validation_data, resolution, num_classes or source.num_classes)
+        other = open_source(validation_data, resolution, source.num_classes if num_classes == 0 else num_classes)
         if None not in (num_classes, source.class_names, other.class_names) and source.class_names != other.class_names:
             raise ValueError(
                 f"Training and validation data must have the same classes. Received: {_describe(data)}"
