@@ -8,7 +8,7 @@ from PIL import Image
 
 from gan_test_case import RUN, train_gan
 from trainers import configs
-from trainers.configs.schema import DataConfig, ModelConfig
+from trainers.configs.schema import DataConfig, InpaintingTaskConfig, ModelConfig
 from trainers.data import classes, input_pipelines
 
 
@@ -82,3 +82,15 @@ def test_names_are_compared_where_both_are_known(tmp_path):
     classes.check_names(str(tmp_path), None, "data")
     with pytest.raises(ValueError, match="classes of data must be those.*: a, b. Received: b, a"):
         classes.check_names(str(tmp_path), ("b", "a"), "data")
+
+
+def test_paths_are_good_in_any_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    wanted = {"some/data": f"{tmp_path}/some/data", "~/data": f"{tmp_path}/home/data", "/data": "/data", "": ""}
+    wanted["gs://bucket/data"] = "gs://bucket/data"
+    for given, made in wanted.items():
+        task = InpaintingTaskConfig()
+        task.train_data.path = task.validation_data.path = task.masks.path = given
+        input_pipelines.make_paths_absolute(task)
+        assert task.train_data.path == task.validation_data.path == task.masks.path == made
