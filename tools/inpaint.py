@@ -7,14 +7,15 @@ python -m tools.inpaint --saved_model=converted/saved_model --image=photos --mas
 Writes `photo.png` for `photo.jpg`, and with `--layouts` `photo_layout.png`: the result, the winning entity in colours,
 a heat map for each entity. All images and masks are read and checked before the first is filled.
 
-Images: PNG, JPEG or WebP of any size, 8 bits a channel; of a folder, its own files, not those of folders below. They
-are processed as RGB, to which grey images, palettes and CMYK are converted, and written as RGB: its known pixels come
-back bit for bit. An alpha channel is put back unchanged, and an RGB image keeps its colour profile. A turn or flip that
-EXIF notes is carried out first, so that image and mask are as one sees them; other notes are dropped. Of an animation,
-the first frame is taken.
+Images: of the kinds that the trainers read, of any size, 8 bits a channel; of a folder, its own files, not those of
+folders below. They are processed as RGB, to which grey images, palettes and CMYK are converted, and written as RGB: its
+known pixels come back bit for bit. The generator sees a transparent image on `--background`, as in training; its alpha
+is put back unchanged, and an RGB image keeps its colour profile. A turn or flip that EXIF notes is carried out first,
+so that image and mask are as one sees them; other notes are dropped. Of an animation, the first frame is taken.
 
-Masks: white is missing, that is grey of 128 and above; alpha is ignored. A mask has the size of its image. One file is
-the mask of all images; in a folder, the mask of `photo.jpg` is the file of the same stem, as `photo.png`.
+Masks: white is missing, that is grey of 128 and above, or with `--invert_mask` below; alpha is ignored. A mask has the
+size of its image. One file is the mask of all images; in a folder, the mask of `photo.jpg` is the file of the same
+stem, as `photo.png`.
 `rect:TOP,LEFT,HEIGHT,WIDTH` is a hole in all images, in pixels.
 
 The file is long because every kind of picture and mask that it refuses is named where it is read.
@@ -30,6 +31,7 @@ from absl import app, flags, logging
 
 from tools import program
 from tools.progress import with_progress
+from trainers.data import picture_files
 
 FLAGS = flags.FLAGS
 
@@ -37,11 +39,12 @@ flags.DEFINE_string("saved_model", None, "Folder of the SavedModel.", required=T
 flags.DEFINE_string("image", None, "Image, or a folder of images.", required=True)
 flags.DEFINE_string("mask", None, "Mask, a folder of masks, or rect:TOP,LEFT,HEIGHT,WIDTH.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder to write the pictures to.", required=True)
+flags.DEFINE_bool("invert_mask", False, "Whether black is missing in masks, and white known.")
+flags.DEFINE_list("background", ["255"] * 3, "Red, green and blue under transparent images, from 0 to 255.")
 flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
 flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer where they are large.")
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 THRESHOLD = 128  # grey levels from here on are missing
 CELL = 4  # pixels to a side of a layout's position
 # In a batch of several images. With 32 base channels a million pixels take 0.8 GB, and larger batches are not faster.
@@ -62,10 +65,11 @@ class Rectangle(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One image to fill: its path, and the path of its mask, or a rectangle."""
+    """One image to fill: its path, the path of its mask or a rectangle, and whether white is known in the mask."""
 
     image: str
     mask: Union[str, Rectangle]
+    is_inverted: bool = False
 
     def output(self, suffix=""):
         return os.path.join(FLAGS.output_dir, f"{_stem(self.image)}{suffix}.png")
@@ -78,6 +82,12 @@ class Picture(NamedTuple):
     alpha: Union[np.ndarray, None]
     profile: Union[bytes, None]
 
+    def seen(self):
+        """The pixels, on the background where they are transparent."""
+        if self.alpha is None:
+            return self.pixels
+        return picture_files.composited(self.pixels, self.alpha, [int(level) for level in FLAGS.background])
+
 
 def main(argv):
     program.run(argv, inpaint, InpaintError)
@@ -87,12 +97,21 @@ def inpaint():
     """Fills what the flags name."""
     if FLAGS.batch_size < 1:
         raise InpaintError(f"--batch_size must be a positive integer. Received: --batch_size={FLAGS.batch_size}")
+    if len(FLAGS.background) != 3 or not all(is_level(word) for word in FLAGS.background):
+        raise InpaintError(
+            f"--background must be three levels from 0 to 255. Received: --background={','.join(FLAGS.background)}"
+        )
     jobs = find_jobs(FLAGS.image, FLAGS.mask)
     check_outputs(jobs)
     fill = load(FLAGS.saved_model, FLAGS.layouts)
     batches = checked_batches(jobs, FLAGS.batch_size)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
     write_all(fill, batches)
+
+
+def is_level(word):
+    """Whether a word is a level of red, green or blue."""
+    return word.isascii() and word.isdigit() and int(word) <= 255
 
 
 def find_jobs(image, mask):
@@ -112,7 +131,7 @@ def find_jobs(image, mask):
     if mask.startswith("rect:"):
         return [Job(path, parsed_rectangle(mask)) for path in images]
     if not os.path.isdir(mask):
-        return [Job(path, mask) for path in images]
+        return [Job(path, mask, FLAGS.invert_mask) for path in images]
     masks = collections.defaultdict(list)
     for path in files_of("mask", mask):
         masks[_stem(path)].append(path)
@@ -126,15 +145,16 @@ def find_jobs(image, mask):
     for path in images:
         if len(masks[_stem(path)]) > 1:
             raise InpaintError(f"--mask={mask} must hold one mask of each stem. Received: {masks[_stem(path)]}")
-    return [Job(path, masks[_stem(path)][0]) for path in images]
+    return [Job(path, masks[_stem(path)][0], FLAGS.invert_mask) for path in images]
 
 
 def files_of(flag, folder):
     """The pictures in a folder, sorted; raises InpaintError where there are none."""
-    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.lower().endswith(EXTENSIONS)]
-    paths = [path for path in paths if os.path.isfile(path) and not os.path.basename(path).startswith(".")]
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    paths = picture_files.chosen(folder, [path for path in paths if os.path.isfile(path)])
     if not paths:
-        raise InpaintError(f"--{flag}={folder} must hold files that end in {', '.join(EXTENSIONS)}. It holds none.")
+        known = ", ".join(picture_files.endings())
+        raise InpaintError(f"--{flag}={folder} must hold files that end in {known}. It holds none.")
     return paths
 
 
@@ -238,7 +258,7 @@ def checked_batches(jobs, batch_size):
 def read_picture(path):
     """Decodes an image as one sees it; raises InpaintError where that cannot be done without loss."""
     image = _decode(path)
-    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    has_alpha = picture_files.has_alpha(image)
     # A profile of grey or CMYK does not fit what these are converted to.
     profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
     pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
@@ -260,38 +280,36 @@ def read_mask(job, picture):
                 f"{name} must lie inside each image: it ends at row {bottom} and column {right}, and {job.image} has "
                 f"{height} rows and {width} columns."
             )
-        grey = np.zeros((height, width), np.uint8)
+        grey, bright = np.zeros((height, width), np.uint8), "missing"
         grey[job.mask.top : bottom, job.mask.left : right] = 255
     else:
         name, grey = job.mask, np.asarray(_decode(job.mask).convert("RGB").convert("L"))
+        bright = "known" if job.is_inverted else "missing"
         if grey.shape != (height, width):
             raise InpaintError(
                 f"A mask must have the size of its image. Received: {name} of {grey.shape[1]} x {grey.shape[0]}, "
                 f"{job.image} of {width} x {height}"
             )
-    mask = (grey >= THRESHOLD).astype(np.uint8)[..., None]
+    mask = ((grey >= THRESHOLD) == (bright == "missing")).astype(np.uint8)[..., None]
     if mask.all() or not mask.any():
         raise InpaintError(
             f"{name} hides {'everything' if mask.all() else 'nothing'} of {job.image}: its grey levels are "
-            f"{grey.min()} to {grey.max()}, and {THRESHOLD} and above is missing. White must mark the hole; is it "
-            "inverted?"
+            f"{grey.min()} to {grey.max()}, and {THRESHOLD} and above is {bright}. Is it inverted? --invert_mask turns "
+            "it round."
         )
     return mask
 
 
 def _decode(path):
     """A Pillow image, turned as EXIF says."""
-    from PIL import Image, ImageOps
-
     try:
         with open(path, "rb") as file:
             start = file.read(25)
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            decoded = ImageOps.exif_transpose(image)
+        decoded = picture_files.open_upright(path)
     except Exception as error:  # Pillow's decoders raise most kinds there are
-        raise InpaintError(f"{path} cannot be read as PNG, JPEG or WebP: {error}") from error
+        raise InpaintError(f"{path} cannot be read as {', '.join(picture_files.formats())}: {error}") from error
     # Pillow would cut 16 bits to 8 without a word.
-    if start.startswith(b"\x89PNG") and start[24] == 16:
+    if (start.startswith(b"\x89PNG") and start[24] == 16) or decoded.mode.startswith(("I", "F")):
         raise InpaintError(f"{path} must have 8 bits a channel. Received: 16 bits. Convert it first.")
     return decoded
 
@@ -302,7 +320,7 @@ def write_all(fill, batches):
     for batch in with_progress(batches, "filled"):
         pictures = [read_picture(job.image) for job in batch]
         masks = np.stack([read_mask(job, picture) for job, picture in zip(batch, pictures)])
-        outputs = fill(np.stack([picture.pixels for picture in pictures]), masks)
+        outputs = fill(np.stack([picture.seen() for picture in pictures]), masks)
         for i, (job, picture) in enumerate(zip(batch, pictures)):
             completed = write_completed(job.output(), picture, masks[i], outputs["completed"][i])
             if FLAGS.layouts:

@@ -47,7 +47,7 @@ def main(argv, application, build):
     import tensorflow as tf
 
     from trainers import configs
-    from trainers.data import input_pipelines
+    from trainers.data import classes, input_pipelines
     from trainers.training import checkpoints, loop, run_directory
 
     try:
@@ -56,6 +56,9 @@ def main(argv, application, build):
             other = {"gan": "trainers.train_gan", "inpainting": "trainers.train_inpainting"}[params.application]
             raise configs.ConfigError(f"--experiment={FLAGS.experiment} is one of python -m {other}.")
         profile_steps = _steps(FLAGS.profile_steps)
+        input_pipelines.make_paths_absolute(params.task)
+        if application == "gan":
+            classes.take_stored_number(params.task.model, FLAGS.model_dir)
         run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
         training_loop = build(params, FLAGS.model_dir, profile_steps)
         if FLAGS.mode != "eval" and training_loop.workers.is_chief:
@@ -68,7 +71,7 @@ def main(argv, application, build):
     except checkpoints.LOST as error:
         _stop_where_others_are_lost(params, error)
     try:
-        with input_pipelines.value_errors():
+        with input_pipelines.value_errors(params.task.train_data, params.task.validation_data):
             scores = run(training_loop, params, FLAGS.model_dir, FLAGS.mode)
     except ValueError as error:  # a corrupt image, statistics of something else
         _stop(EXIT_REFUSED, f"The run stopped at step {training_loop.step}: {error}")

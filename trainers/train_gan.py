@@ -20,7 +20,8 @@ def build(params, model_dir, profile_steps=None):
     Raises:
         ValueError: where networks, devices and data do not go together.
     """
-    from trainers.data import input_pipelines
+    from trainers import configs
+    from trainers.data import classes, input_pipelines
     from trainers.evaluation import gan_evaluator
     from trainers.training import distribution, gan_trainer, loop
 
@@ -30,6 +31,10 @@ def build(params, model_dir, profile_steps=None):
     source = input_pipelines.check(
         strategy, data, model.resolution, num_classes=model.num_classes, validation_data=params.task.validation_data
     )
+    classes.check_names(model_dir, source.class_names, "task.train_data")
+    if model.num_classes == 0:
+        model.num_classes = source.num_classes
+        configs.checked(params)
     trainer = gan_trainer.GanTrainer(params, strategy)
 
     def make_evaluator():

@@ -224,7 +224,6 @@ def test_choice_names_the_nearest_and_the_value(key, value, nearest):
         "task.train_data.shuffle_buffer_size",
         "task.validation_data.shuffle_buffer_size",
         "task.evaluation.classifier_epochs",
-        "task.model.num_classes",
         "task.model.latent_dim",
     ],
 )
@@ -232,6 +231,19 @@ def test_counts_start_at_one(key):
     configs.resolve(EXPERIMENT, params_override=f"{key}=1")
     message = message_of(f"{key}=0")
     assert f"`{key}` must be at least 1" in message and "Received: 0" in message
+
+
+def test_number_of_classes_may_be_the_data_s_own():
+    assert configs.resolve(EXPERIMENT, params_override="task.model.num_classes=0").task.model.num_classes == 0
+    assert "`task.model.num_classes` must not be negative. Received: -1" in message_of("task.model.num_classes=-1")
+
+
+@pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
+def test_background_is_three_levels_or_none(group):
+    for good in ("[]", "[0, 128, 255]"):
+        configs.resolve(EXPERIMENT, params_override=f"{group}.background={good}")
+    for bad in ("[255]", "[0, 0, 256]", "[-1, 0, 0]"):
+        assert f"`{group}.background` must be three levels from 0 to 255" in message_of(f"{group}.background={bad}")
 
 
 @pytest.mark.parametrize("intra_class, least", [("false", 4), ("true", 20)])

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from trainers.configs.schema import DataConfig
-from trainers.data import bundled_sources, image_batches, input_pipelines
+from trainers.data import bundled_sources, image_batches, input_pipelines, picture_files
 
 ONE = tf.distribute.OneDeviceStrategy("CPU:0")
 RANDOM = np.random.default_rng(0)
@@ -527,7 +527,7 @@ def test_corrupt_image_is_skipped_counted_and_logged_where_wanted(corrupt, caplo
     with caplog.at_level(logging.WARNING, logger="absl"):
         found = batches(data, 6)  # three epochs
     assert [re.sub(".*Left out", "Left out", r.getMessage()) for r in caplog.records] == [
-        f"Left out, 1 so far: {path} cannot be read and decoded as PNG, JPEG, GIF, BMP or WebP."
+        f"Left out, 1 so far: {path} cannot be read and decoded as {', '.join(picture_files.formats())}."
     ]
     for epoch in found.reshape(3, 8):
         assert set(epoch) == set(range(7))

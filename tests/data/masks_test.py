@@ -1,6 +1,7 @@
 """Holes: their shapes, sizes and places, and that a key decides them."""
 
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -146,11 +147,43 @@ def test_masks_of_a_folder_are_used_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("value, hides", [(0, "nothing"), (255, "everything")])
-def test_masks_that_hide_all_or_nothing_are_an_error(tmp_path, value, hides):
+def test_masks_that_all_hide_all_or_nothing_are_an_error(tmp_path, value, hides):
+    write_masks(tmp_path, *[np.full((32, 32, 1), value)] * 2)
+    with pytest.raises(ValueError, match=rf"each of the 2 in `task.masks.path`, .*, the first {hides}"):
+        masks.load_folder(str(tmp_path), 32)
+
+
+def test_useless_masks_are_left_out_counted_and_named(tmp_path, caplog):
     good = np.zeros((32, 32, 1))
     good[:9] = 255
-    write_masks(tmp_path, good, np.full((32, 32, 1), value))
-    with pytest.raises(ValueError, match=rf"number 2 of the 2 in `task.masks.path`, .* hides {hides}"):
+    write_masks(tmp_path, np.zeros((32, 32, 1)), good, np.full((32, 32, 1), 255), np.zeros((32, 32, 1)))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        folder = masks.load_folder(str(tmp_path), 32)
+    np.testing.assert_array_equal(folder, [good > 127])
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "3 of 4 masks, 1 of which hide everything and 2 nothing" in message
+    assert all(f"{tmp_path}/{number}.png" in message for number in (0, 2, 3))
+
+
+def test_inverted_masks_miss_what_is_dark(tmp_path):
+    mask = np.zeros((32, 32, 1))
+    mask[:9] = 255
+    write_masks(tmp_path, mask)
+    np.testing.assert_array_equal(masks.load_folder(str(tmp_path), 32, invert=True), [mask < 128])
+
+
+def test_alpha_of_masks_is_ignored(tmp_path):
+    grey = np.zeros((32, 32, 1))
+    grey[:9] = 255
+    alpha = np.random.default_rng(0).integers(0, 256, (32, 32, 1))
+    write_masks(tmp_path, np.concatenate([grey, grey, grey, alpha], axis=-1))
+    np.testing.assert_array_equal(masks.load_folder(str(tmp_path), 32), [grey > 127])
+
+
+def test_corrupt_mask_names_its_file_and_what_to_do(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no mask")
+    message = f"^{tmp_path}/broken.png cannot be read and decoded.* Replace it, or take it out of `task.masks.path`.$"
+    with pytest.raises(ValueError, match=message):
         masks.load_folder(str(tmp_path), 32)
 
 

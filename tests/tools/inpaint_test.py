@@ -125,7 +125,7 @@ def test_any_size_comes_back_with_its_known_pixels(generator, raw, tmp_path, hei
     check_completed(found["a.png"], raw, image, mask)
 
 
-@pytest.mark.parametrize("extension", ["jpg", "JPEG", "webp", "png"])
+@pytest.mark.parametrize("extension", ["jpg", "JPEG", "webp", "png", "bmp", "tif", "avif", "jfif", "ppm"])
 def test_kinds_of_files(generator, raw, mask, tmp_path, extension):
     path = write(tmp_path / f"photo.x.{extension}", pixels())
     found = inpaint(generator, path, mask, tmp_path / "out")
@@ -158,9 +158,15 @@ def test_alpha_is_put_back_unchanged(generator, raw, mask, tmp_path, kind):
         image[:5], alpha[:] = (1, 2, 3), 255
         alpha[:5] = 0
         write(tmp_path / "a.png", image, transparency=(1, 2, 3))
-    found = inpaint(generator, tmp_path / "a.png", mask, tmp_path / "out")["a.png"]
-    np.testing.assert_array_equal(found[..., 3], alpha)
-    check_completed(found[..., :3], raw, image, hole())
+    for name, background in (("white", [255, 255, 255]), ("blue", [0, 10, 250])):
+        settings = {"background": ",".join(map(str, background))} if name == "blue" else {}
+        found = inpaint(generator, tmp_path / "a.png", mask, tmp_path / name, **settings)["a.png"]
+        np.testing.assert_array_equal(found[..., 3], alpha)
+        known = hole() == 0
+        np.testing.assert_array_equal(found[known, :3], image[known])
+        share = alpha[..., None] / 255.0
+        seen = np.round(image * share + np.float64(background) * (1.0 - share)).astype(np.uint8)
+        check_completed(np.where(known[..., None], seen, found[..., :3]), raw, seen, hole())
 
 
 def test_turns_of_exif_are_carried_out_before_the_masks_are_applied(generator, raw, tmp_path):
@@ -189,6 +195,38 @@ def test_colour_profile_stays_where_it_fits(generator, mask, tmp_path, mode, kep
     Image.fromarray(pixels()).convert(mode).save(tmp_path / "a.png", icc_profile=profile)
     inpaint(generator, tmp_path / "a.png", mask, tmp_path / "out")
     assert Image.open(tmp_path / "out" / "a.png").info.get("icc_profile") == (profile if kept else None)
+
+
+def test_inverted_masks_are_turned_round_but_no_rectangle(generator, photo, tmp_path):
+    mask, inverted = write(tmp_path / "mask.png", hole()), write(tmp_path / "inverted.png", 255 - hole())
+    found = [
+        inpaint(generator, photo, mask, tmp_path / "first"),
+        inpaint(generator, photo, inverted, tmp_path / "second", invert_mask=True),
+        inpaint(generator, photo, "rect:4,6,16,19", tmp_path / "third", invert_mask=True),
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other["photo.png"], found[0]["photo.png"])
+
+
+@pytest.mark.parametrize("text", ["255", "0,0,256", "0,0,-1", "white,0,0"])
+def test_what_is_no_background_is_refused(generator, photo, mask, tmp_path, caplog, text):
+    message = refusal(caplog, generator, photo, mask, tmp_path / "out", background=text)
+    assert f"--background must be three levels from 0 to 255. Received: --background={text}" in message
+
+
+def test_files_of_a_folder_that_are_no_pictures_are_counted_and_named(generator, folders, tmp_path, caplog):
+    images, masks = folders
+    (images / "clip.mp4").write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert len(inpaint(generator, images, masks, tmp_path / "out")) == 5
+    (message,) = (record.getMessage() for record in caplog.records if "Left out" in record.getMessage())
+    assert f"Left out of {images}: 2 of 7 files" in message and message.endswith("clip.mp4, notes.txt.")
+
+
+def test_16_bits_of_other_kinds_are_refused(generator, mask, tmp_path, caplog):
+    path = write(tmp_path / "a.tif", np.full((32, 40), 40000, np.uint16))
+    message = refusal(caplog, generator, path, mask, tmp_path / "out")
+    assert message.startswith(f"{path} must have 8 bits a channel. Received: 16 bits")
 
 
 def test_mask_is_white_whatever_its_kind(generator, photo, tmp_path):
@@ -391,18 +429,18 @@ def test_rectangle_over_everything_is_refused(generator, photo, tmp_path, caplog
     assert f"--mask=rect:0,0,32,40 hides everything of {photo}" in message
 
 
-@pytest.mark.parametrize("fault", ["cut off", "text", "empty", "missing", "bitmap"])
+@pytest.mark.parametrize("fault", ["cut off", "text", "empty", "missing"])
 @pytest.mark.parametrize("which", ["image", "mask"])
 def test_file_that_cannot_be_decoded_is_named(generator, photo, mask, tmp_path, caplog, fault, which):
     path = {"image": photo, "mask": mask}[which]
     whole = path.read_bytes()
     if fault == "missing":
         path.unlink()
-    elif fault == "bitmap":
-        Image.fromarray(pixels()).save(path, format="BMP")
     else:
         path.write_bytes({"cut off": whole[: len(whole) // 2], "text": b"no image", "empty": b""}[fault])
-    assert f"{path} cannot be read as PNG, JPEG or WebP" in refusal(caplog, generator, photo, mask, tmp_path / "out")
+    assert f"{path} cannot be read as PNG, JPEG, WEBP, GIF, BMP, TIFF" in refusal(
+        caplog, generator, photo, mask, tmp_path / "out"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -428,7 +466,10 @@ def test_folder_without_pictures_is_refused(generator, photo, mask, tmp_path, ca
     (tmp_path / "empty").mkdir()
     paths = {"image": photo, "mask": mask, flag: tmp_path / "empty"}
     message = refusal(caplog, generator, paths["image"], paths["mask"], tmp_path / "out")
-    assert f"--{flag}={tmp_path / 'empty'} must hold files that end in .png, .jpg, .jpeg, .webp" in message
+    assert (
+        f"--{flag}={tmp_path / 'empty'} must hold files that end in .png, .jpg, .jpeg, .jpe, .jfif, .webp, .gif"
+        in message
+    )
 
 
 def test_batch_size_below_one_is_refused(generator, photo, mask, tmp_path, caplog):

@@ -92,7 +92,7 @@ def _check_gan(params):
         check_choice("task.augmentation", name, ("color", "translation", "cutout"))
     _check_at_least(1, "task.evaluation.classifier_epochs", task.evaluation.classifier_epochs)
     check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
-    _check_at_least(1, "task.model.num_classes", task.model.num_classes)
+    _check_at_least(0, "task.model.num_classes", task.model.num_classes)
     _check_at_least(1, "task.model.latent_dim", task.model.latent_dim)
     _check_num_samples(task.evaluation, task.model.num_classes)
     if params.trainer.pretrain_steps:
@@ -165,5 +165,10 @@ def _check_data(group, data):
             raise ConfigError(f"`{group}.{key}` must not be empty where `{group}.dataset` is {data.dataset!r}.")
     for key in ("global_batch_size", "shuffle_buffer_size"):
         _check_at_least(1, f"{group}.{key}", getattr(data, key))
+    if len(data.background) not in (0, 3) or not all(0 <= level <= 255 for level in data.background):
+        raise ConfigError(
+            f"`{group}.background` must be three levels from 0 to 255, or [] to ignore alpha. "
+            f"Received: {data.background}"
+        )
     if data.cache and data.random_crop and data.dataset != "photos":
         raise ConfigError(f"`{group}.cache` keeps squares that are cut already: it excludes `{group}.random_crop`.")

@@ -34,6 +34,8 @@ def read_yaml(path):
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.load(file, Loader=_Loader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} must be text in UTF-8. Received other bytes: {error.reason}") from error
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read the configuration in {path}: {error}") from error
     if content is not None and not isinstance(content, dict):

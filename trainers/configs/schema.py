@@ -67,9 +67,10 @@ class DataConfig:
     global_batch_size: images of a step over all replicas. label_offset: added to the labels of TFRecords, -1 where they
     start at 1. random_flip: whether half of the images of training are mirrored. random_crop: whether the squares of
     training are cut out at random places: of an encoded image along its longer side. skip_corrupt: whether to log and
-    leave out images that cannot be decoded, labels out of range and empty classes, which are errors otherwise. cache:
-    whether every worker keeps all images, decoded and resized, in memory. shuffle_buffer_size: encoded images among
-    which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
+    leave out images that cannot be decoded, labels out of range and empty classes, which are errors otherwise.
+    background: three levels from 0 to 255, of red, green and blue, on which transparent images are laid; [] ignores
+    alpha. cache: whether every worker keeps all images, decoded and resized, in memory. shuffle_buffer_size: encoded
+    images among which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
     """
 
     dataset: str = "digits"
@@ -81,6 +82,7 @@ class DataConfig:
     random_flip: bool = False
     random_crop: bool = False
     skip_corrupt: bool = False
+    background: list[int] = dataclasses.field(default_factory=lambda: [255, 255, 255])
     cache: bool = False
     shuffle_buffer_size: int = 8192
 
@@ -159,7 +161,8 @@ class MaskConfig:
     kinds: each image takes one of these at random: "rectangle", a square of side `size` at a random place, of which
     each pair of opposite sides moves in by up to `max_shrink` / 2; "center", that square in the middle; "strokes",
     `num_strokes` broken lines of up to `max_vertices` pieces, each up to `max_length` long, `min_width` to `max_width`
-    wide and turned by up to `max_angle` degrees; "folder", images in `path`, where more than half is missing.
+    wide and turned by up to `max_angle` degrees; "folder", images in `path`, where more than half bright is missing, or
+    with `invert` the rest.
     """
 
     kinds: list[str] = dataclasses.field(default_factory=lambda: ["rectangle"])
@@ -172,6 +175,7 @@ class MaskConfig:
     max_width: float = 20.0
     max_angle: float = 360.0
     path: str = ""
+    invert: bool = False
 
 
 @dataclasses.dataclass

@@ -6,20 +6,20 @@ import os
 import tensorflow as tf
 from absl import logging
 
+from trainers.data import picture_files
 from trainers.data.image_sources import IndexedSource, contents_of
-
-_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @functools.lru_cache(maxsize=4)  # A large folder on a network takes minutes to list.
-def open_folder(folder, labelled, skip_empty=False):
-    """`IndexedSource` of PNG, JPEG and WebP files.
+def open_folder(folder, labelled, skip_empty=False, may_be_flat=False):
+    """`IndexedSource` of files that `picture_files` reads.
 
     Args:
         folder: path.
         labelled: whether the folders in it are the classes, in the order of their names; images may lie deeper.
             Otherwise all images below it are taken, and their label is 0.
         skip_empty: whether a class may be empty; it is logged then.
+        may_be_flat: whether a folder without class folders will do: all of its images are of one class then.
 
     Raises:
         ValueError: where the folder is missing, or there is no class or no image, or a class is empty.
@@ -28,41 +28,82 @@ def open_folder(folder, labelled, skip_empty=False):
         raise ValueError(
             f"A data set of images must be a folder, `path`/`split`: there is no folder {folder}.{contents_of(folder)}"
         )
-    classes = ["."]
-    if labelled:
-        classes = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
-        if not classes:
-            raise ValueError(
-                f"A folder of images must hold a folder for each class: {folder} holds none.{contents_of(folder)}"
-            )
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        below = os.path.join(folder, name) if labelled else folder
-        found = _images_below(below)
-        if not found:
-            message = f"The folder {below} holds no image; {', '.join(_EXTENSIONS)} are read."
-            if not skip_empty or not labelled:
+    visited = _ancestors(folder)
+    classes = _class_folders(folder, visited) if labelled else []
+    if labelled and not classes and not may_be_flat:
+        raise ValueError(
+            f"A folder of images must hold a folder for each class: {folder} holds none. With task.model.num_classes=1 "
+            f"a GAN takes it as it is.{contents_of(folder)}"
+        )
+    roots = [os.path.join(folder, name) for name in classes] or [folder]
+    # What a class holds is not met again through a link in another.
+    visited |= {_identity(root) for root in roots}
+    files = [_files_below(root, visited) for root in roots]
+    loose = _files_in(folder) if classes else []
+    pictures = {*picture_files.chosen(folder, [*loose, *(path for found in files for path in found)])}
+    loose = [path for path in loose if path in pictures]
+    if loose:
+        logging.warning("Left out of %s: %d images that lie in no class folder.", folder, len(loose))
+    found = [sorted(path for path in found if path in pictures) for found in files]
+    for label, paths in enumerate(found):
+        if not paths:
+            message = f"The folder {roots[label]} holds no image; {', '.join(picture_files.endings())} are read."
+            if not skip_empty or not classes:
                 raise ValueError(message)
             logging.warning("%s Its class %d stays empty.", message, label)
-        paths += found
-        labels += [label] * len(found)
-    paths, labels = tf.constant(paths, tf.string), tf.constant(labels, tf.int32)
+    labels = tf.constant([label for label, paths in enumerate(found) for _ in paths], tf.int32)
+    # Bytes: names of files need not be UTF-8.
+    paths = tf.constant([os.fsencode(path) for paths in found for path in paths], tf.string)
     if not len(labels):
-        raise ValueError(f"The folder {folder} holds no image; {', '.join(_EXTENSIONS)} are read.")
+        raise ValueError(f"The folder {folder} holds no image; {', '.join(picture_files.endings())} are read.")
 
     def read(index):
         return {"image": tf.io.read_file(paths[index]), "label": labels[index]}
 
-    return IndexedSource(len(labels), tuple(classes) if labelled else None, read, lambda index: tf.gather(paths, index))
+    source = IndexedSource(len(labels), tuple(classes) or None, read, lambda index: tf.gather(paths, index))
+    source.num_classes = max(len(classes), 1)
+    return source
 
 
-def _images_below(folder):
+def _class_folders(folder, visited):
+    """The names of the classes; a link to what holds the folder is none."""
+    folders = (entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in folders if _identity(entry.path) not in visited)
+
+
+def _files_below(folder, visited):
+    """The files at any depth, by links too, but each folder once; `visited` grows by those that were met."""
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            os.path.join(parent, name)
-            for name in files
-            if name.lower().endswith(_EXTENSIONS) and not name.startswith(".")
-        ]
-    return sorted(found)
+        new = {}
+        for name in sorted(folders):
+            identity = _identity(os.path.join(parent, name))
+            if not name.startswith(".") and identity not in visited:
+                visited.add(identity)
+                new[identity] = name
+        folders[:] = new.values()
+        found += [os.path.join(parent, name) for name in files if not name.startswith(".")]
+    return found
+
+
+def _files_in(folder):
+    return sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
+
+
+def _ancestors(folder):
+    """The folder and all that hold it."""
+    folder = os.path.realpath(folder)
+    found = {_identity(folder)}
+    while folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+        found.add(_identity(folder))
+    return found
+
+
+def _identity(folder):
+    """The same for all paths to a folder; None for what is gone or not to be looked into."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,10 +1,10 @@
 """Decodes, crops and resizes images, and makes batches of them."""
 
-import io
-
 import numpy as np
 import tensorflow as tf
 from absl import logging
+
+from trainers.data import picture_files
 
 _BLOCK = 1024  # images in one draw
 
@@ -21,14 +21,16 @@ class ImageBatches:
         resolution: side of the images in pixels.
         image_channels: 1 or 3, or None for what the source has.
         num_classes: integer, or None where labels do not matter.
+        advice: what the error of an image tells to do.
     """
 
-    def __init__(self, source, data, resolution, image_channels, num_classes):
+    def __init__(self, source, data, resolution, image_channels, num_classes, advice):
         self._source = source
         self._data = data
         self._resolution = resolution
         self._channels = image_channels or (1 if data.dataset == "digits" else 3)
         self._num_classes = num_classes
+        self._advice = advice
         self._skipped = set()
         self._decode = tf.function(self._decode)  # traced once for both ways of reading
 
@@ -98,7 +100,7 @@ class ImageBatches:
     def _decode(self, record, place):
         """An image, uint8, its label, and False: it is not broken."""
         record = self._source.read(record)
-        image = crop_square(decode_image(record["image"]), self._resolution, place)
+        image = crop_square(decode_image(record["image"], self._data.background), self._resolution, place)
         return tf.cast(tf.round(to_channels(image, self._channels)), tf.uint8), record["label"], False
 
     def _decode_if_possible(self, record, place):
@@ -129,16 +131,16 @@ class ImageBatches:
     def _report(self, names, labels, broken, bad, keep_size):
         """Logs the bad images of a batch, or raises an error for the first; returns their number."""
         problems = [
-            f"{names[i].decode()} "
+            f"{names[i].decode(errors='backslashreplace')} "
             + (
-                "cannot be read and decoded as PNG, JPEG, GIF, BMP or WebP"
+                f"cannot be read and decoded as {', '.join(picture_files.formats())}"
                 if broken[i]
                 else f"has the label {labels[i]}, which is not in [0, {self._num_classes})"
             )
             for i in np.flatnonzero(bad)
         ]
         if not self._data.skip_corrupt:
-            raise ValueError(f"{problems[0]}. To leave such images out, set task.train_data.skip_corrupt.")
+            raise ValueError(f"{problems[0]}. {self._advice}")
         for problem in problems:
             if problem not in self._skipped:
                 self._skipped.add(problem)
@@ -165,23 +167,32 @@ def _draws(seed, worker, start):
     return tf.data.Dataset.counter(first).map(block).unbatch().skip(start)
 
 
-def decode_image(encoded):
-    """Decodes PNG, JPEG, WebP, the first frame of a GIF, or BMP.
+def decode_image(encoded, background=(255, 255, 255)):
+    """Decodes a picture of `picture_files.formats`, turned as EXIF says; of an animation, the first frame.
 
     Args:
         encoded: string scalar tensor.
+        background: three levels in [0, 255] on which a transparent picture is laid; without any, alpha is ignored.
 
     Returns:
-        uint8 `(height, width, 3)`; grey becomes colour, and transparency is dropped.
+        uint8 `(height, width, 3)`; grey becomes colour.
     """
 
-    def other():
-        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    def decode(encoded):
+        return picture_files.decode(_bytes(encoded), background)
 
-    # TensorFlow 2.15 knows no WebP, and newer ones not every kind of it.
-    is_webp = tf.equal(tf.strings.substr(encoded, 0, 4), "RIFF")
-    image = tf.cond(is_webp, lambda: tf.numpy_function(_decode_webp, [encoded], tf.uint8), other)
+    # TensorFlow, which decodes fastest, drops alpha, and knows neither EXIF nor most kinds.
+    is_plain = tf.numpy_function(lambda encoded: picture_files.is_plain(_bytes(encoded)), [encoded], tf.bool)
+    image = tf.cond(
+        is_plain,
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        lambda: tf.numpy_function(decode, [encoded], tf.uint8),
+    )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _bytes(encoded):
+    return encoded if isinstance(encoded, bytes) else encoded.item()  # the latter outside of graphs
 
 
 def cut_squares(images, side, places=None):
@@ -236,14 +247,6 @@ def crop_square(image, resolution, place=(-1.0, -1.0)):
 
     image = tf.cond(tf.equal(side, resolution), lambda: tf.cast(image, tf.float32), resize)
     return tf.ensure_shape(image, (resolution, resolution, 3))
-
-
-def _decode_webp(encoded):
-    from PIL import Image
-
-    encoded = encoded if isinstance(encoded, bytes) else encoded.item()  # the latter outside of graphs
-    with Image.open(io.BytesIO(encoded), formats=("WEBP",)) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def to_channels(image, channels):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -37,10 +38,11 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
         ValueError: see `check`.
     """
     source = check(strategy, data, resolution, num_classes=num_classes)
-    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+    advice = _advice("task.train_data")
+    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes, advice)
     if data.cache and not source.decoded:
-        source = image_sources.array_source(*_arrays(batches.once_unfinished(256)), source.class_names)
-        batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+        source = image_sources.array_source(*_arrays(batches.once_unfinished(256), data), source.class_names)
+        batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes, advice)
 
     def make(context):
         return batches.shuffled(seed, start_batch, context).prefetch(tf.data.AUTOTUNE)
@@ -48,7 +50,16 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
     return strategy.distribute_datasets_from_function(make)
 
 
-def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num_classes=None, num_images=None):
+def evaluation_dataset(
+    data,
+    resolution,
+    batch_size,
+    *,
+    image_channels=None,
+    num_classes=None,
+    num_images=None,
+    group="task.validation_data",
+):
     """All images once, in order, not flipped; the last batch may be smaller.
 
     Args:
@@ -58,6 +69,7 @@ def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num
         image_channels: 1 or 3, or None for what the source has.
         num_classes: as in `training_dataset`.
         num_images: integer, how many images evenly out of all; None is all.
+        group: that of the configuration which `data` is; the error of an image names it.
 
     Returns:
         `tf.data.Dataset` of `{"image", "label"}`, float32 `(batch, resolution, resolution, image_channels)` in [-1, 1]
@@ -68,18 +80,20 @@ def evaluation_dataset(data, resolution, batch_size, *, image_channels=None, num
         ValueError: see `open_source`.
     """
     source = open_source(data, resolution, num_classes)
-    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes)
+    batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes, _advice(group))
     return batches.once(batch_size, num_images).prefetch(tf.data.AUTOTUNE)
 
 
-def load_arrays(data, resolution, *, image_channels=None, num_classes=None):
+def load_arrays(data, resolution, *, image_channels=None, num_classes=None, group="task.train_data"):
     """What `evaluation_dataset` gives, in memory: images float32 and labels int32.
 
     Raises:
         ValueError: see `open_source`, and for a corrupt image or a label out of range.
     """
-    dataset = evaluation_dataset(data, resolution, 256, image_channels=image_channels, num_classes=num_classes)
-    return _arrays(dataset)
+    dataset = evaluation_dataset(
+        data, resolution, 256, image_channels=image_channels, num_classes=num_classes, group=group
+    )
+    return _arrays(dataset, data)
 
 
 def open_source(data, resolution, num_classes=None):
@@ -97,22 +111,31 @@ def open_source(data, resolution, num_classes=None):
     Raises:
         ValueError: where a data set, folder, file, split or class is missing, or there are not `num_classes` classes.
     """
+    if data.dataset in ("folder", "tfrecord") and "://" in data.path:
+        raise ValueError(f"`path` must be a folder of a file system; mount the bucket. Received: {data.path}")
+    # A single class needs no labels.
+    labelled = num_classes not in (None, 1)
     if data.dataset == "digits":
         images, labels = bundled_sources.load_digits(data.split, resolution)
         source = image_sources.array_source(images, labels, tuple("0123456789"))
     elif data.dataset == "photos":
-        if num_classes is not None:
-            raise ValueError("The photographs have no labels: `dataset: photos` is for inpainting.")
+        if num_classes not in (None, 0, 1):
+            raise ValueError("The photographs have no labels: `dataset: photos` is for inpainting, or one class.")
         images = bundled_sources.load_photos(data.split, resolution)
         source = image_sources.array_source(images, np.zeros(len(images), np.int32))
+        source.num_classes = 1
     elif data.dataset == "tfds":
-        source = tfds_source.open_tfds(data, labelled=num_classes is not None)
+        source = tfds_source.open_tfds(data, labelled)
     elif data.dataset == "tfrecord":
-        source = tfrecord_source.open_tfrecords(data)
+        source = tfrecord_source.open_tfrecords(data, labelled)
     else:
         folder = os.path.normpath(os.path.join(data.path, data.split))
-        source = folder_source.open_folder(folder, num_classes is not None, data.skip_corrupt)
-    if num_classes is not None and source.num_classes not in (None, num_classes):
+        source = folder_source.open_folder(folder, num_classes is not None, data.skip_corrupt, num_classes in (0, 1))
+    if num_classes == 0 and source.num_classes is None:
+        raise ValueError(
+            f"`task.model.num_classes` must be given: {_describe(data)} does not tell how many classes there are."
+        )
+    if num_classes and source.num_classes not in (None, num_classes):
         raise ValueError(
             f"`task.model.num_classes` must be the number of classes of {_describe(data)}, {source.num_classes}"
             f"{_some(source.class_names)}. Received: {num_classes}"
@@ -141,7 +164,7 @@ def check(strategy, data, resolution, *, num_classes=None, validation_data=None)
             f"{_describe(data)}. Received: {size}"
         )
     if validation_data is not None:
-        other = open_source(validation_data, resolution, num_classes)
+        other = open_source(validation_data, resolution, source.num_classes if num_classes == 0 else num_classes)
         if None not in (num_classes, source.class_names, other.class_names) and source.class_names != other.class_names:
             raise ValueError(
                 f"Training and validation data must have the same classes. Received: {_describe(data)}"
@@ -150,17 +173,42 @@ def check(strategy, data, resolution, *, num_classes=None, validation_data=None)
     return source
 
 
+def make_paths_absolute(task):
+    """Makes the paths of data and masks good in any working folder, and puts a home folder for `~`.
+
+    Args:
+        task: `schema.TaskConfig` or `schema.InpaintingTaskConfig`.
+    """
+    for group in (task.train_data, task.validation_data, getattr(task, "masks", None)):
+        if group is not None and group.path and "://" not in group.path:
+            group.path = os.path.abspath(os.path.expanduser(group.path))
+
+
 @contextlib.contextmanager
-def value_errors():
-    """A context in which what data sets raise for a corrupt image or a label out of range is a ValueError."""
+def value_errors(*groups):
+    """A context in which what data sets raise for a corrupt image or a label out of range is a ValueError, in a line.
+
+    Args:
+        *groups: `schema.DataConfig` of what is read, so that a damaged file of TFDS is found.
+    """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(error.message) from error
+        # Around what `image_batches` raised, TensorFlow writes its own trace.
+        raised = re.search("ValueError: (.*)", error.message)
+        raise ValueError(raised[1] if raised else error.message) from error
+    except tf.errors.DataLossError as error:
+        raise ValueError(tfds_source.describe_damage(groups, error.message.splitlines()[0])) from error
 
 
-def _arrays(dataset):
-    with value_errors():
+def _advice(group):
+    if group == "task.masks":
+        return "Replace it, or take it out of `task.masks.path`."
+    return f"To leave such images out, set {group}.skip_corrupt=true."
+
+
+def _arrays(dataset, data):
+    with value_errors(data):
         parts = [(batch["image"].numpy(), batch["label"].numpy()) for batch in dataset]
     if not sum(len(labels) for _, labels in parts):
         raise ValueError("A data set must hold an image that can be used. Received none.")

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from trainers.configs import schema
 from trainers.data import input_pipelines
@@ -145,32 +146,47 @@ def _pieces(start, end, radius, resolution):
     return tf.cast(tf.reduce_any(inside, axis=1), tf.float32)
 
 
-def load_folder(path, resolution):
+def load_folder(path, resolution, invert=False):
     """The masks in a folder of images, cut to squares in the middle; more than half bright is missing.
+
+    Alpha is ignored. Masks that hide everything or nothing are left out, counted and named in the log.
 
     Args:
         path: of the folder.
         resolution: integer, side in pixels.
+        invert: whether more than half bright is known instead, and the rest missing.
 
     Returns:
         uint8 `(masks, resolution, resolution, 1)` of 0 and 1, on the host.
 
     Raises:
-        ValueError: where there is none, one cannot be decoded, or one hides everything or nothing.
+        ValueError: where there is none of use, or one cannot be decoded.
     """
-    data = schema.DataConfig(dataset="folder", path=path, split=".")
-    images, _ = input_pipelines.load_arrays(data, resolution, image_channels=1)
-    masks = (images > 0).astype(np.uint8)
+    data = schema.DataConfig(dataset="folder", path=path, split=".", background=[])
+    images, _ = input_pipelines.load_arrays(data, resolution, image_channels=1, group="task.masks")
+    masks = ((images > 0) != invert).astype(np.uint8)
     covered = masks.mean(axis=(1, 2, 3))
-    useless = np.flatnonzero((covered == 0) | (covered == 1))
-    if len(useless):
-        hides = "everything" if covered[useless[0]] else "nothing"
+    is_useful = (covered > 0) & (covered < 1)
+    if not is_useful.all():
+        source = input_pipelines.open_source(data, resolution)
+        names = [source.name_of(index).numpy() for index in np.flatnonzero(~is_useful)]
+        logging.warning(
+            "Left out of `task.masks.path`: %d of %d masks, %d of which hide everything and %d nothing: %s%s.",
+            len(names),
+            len(masks),
+            (covered == 1).sum(),
+            (covered == 0).sum(),
+            ", ".join(name.decode(errors="backslashreplace") for name in names[:8]),
+            f" and {len(names) - 8} more" if len(names) > 8 else "",
+        )
+    if not is_useful.any():
+        hides = "everything" if covered[0] else "nothing"
         raise ValueError(
-            f"A mask must hide some pixels and leave others, 1 (white) = missing: number {useless[0] + 1} of the "
-            f"{len(masks)} in `task.masks.path`, {path}, hides {hides}; so do {len(useless) - 1} more."
+            f"A mask must hide some pixels and leave others, {'black' if invert else 'white'} = missing: each of the "
+            f"{len(masks)} in `task.masks.path`, {path}, hides everything or nothing, the first {hides}."
         )
     with tf.device("CPU:0"):
-        return tf.constant(masks)
+        return tf.constant(masks[is_useful])
 
 
 def _from_folder(folder, draws):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from trainers.data import image_sources
+from trainers.data import image_sources, tfrecord_files
 
 
 def open_tfds(data, labelled):
@@ -18,7 +18,7 @@ def open_tfds(data, labelled):
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(data.name, data_dir=data.path or None)
+        builder = _builder(data)
         builder.download_and_prepare()
     except Exception as error:  # of many kinds: names, networks, disks, and files to be fetched by hand
         reason = str(error).strip().splitlines()
@@ -73,6 +73,30 @@ def open_tfds(data, labelled):
         lambda record: record,
         data.shuffle_buffer_size,
     )
+
+
+def describe_damage(groups, message):
+    """The error of TensorFlow for a damaged record, which names no file, with the file, where it is one of TFDS.
+
+    Args:
+        groups: `schema.DataConfig` of what was read.
+        message: TensorFlow's.
+    """
+    for data in groups:
+        for path in sorted(_builder(data).data_path.glob("*.tfrecord*")) if data.dataset == "tfds" else ():
+            number = tfrecord_files.first_damaged(str(path))
+            if number is not None:
+                return (
+                    f"Record {number} of {path} does not fit its checksum. It cannot be left out: delete the folder, "
+                    "and the data set is prepared anew."
+                )
+    return f"A file of the data is damaged ({message}). Copy or write it again."
+
+
+def _builder(data):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(data.name, data_dir=data.path or None)
 
 
 def _image_and_label(tfds, builder, labelled):

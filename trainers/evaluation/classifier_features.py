@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_an.backend import keras
-from trainers.data import input_pipelines
+from trainers.data import classes, input_pipelines
 from trainers.evaluation import score_names
 
 WEIGHTS_FILE = "classifier.weights.h5"
@@ -74,7 +74,9 @@ class ClassifierFeatures:
 
     def _train(self, classifier):
         model, data, epochs = self._task.model, self._task.train_data, self._task.evaluation.classifier_epochs
-        num_images = input_pipelines.open_source(data, model.resolution, model.num_classes).num_images
+        source = input_pipelines.open_source(data, model.resolution, model.num_classes)
+        classes.check_names(os.path.dirname(self._path), source.class_names, "task.train_data")
+        num_images = source.num_images
         logging.info("Training the classifier that scores the samples: %d epochs of %d images", epochs, num_images)
         batch_size = min(_BATCH_SIZE, num_images)
         batches = input_pipelines.training_dataset(
@@ -88,7 +90,7 @@ class ClassifierFeatures:
         trainable = keras.Model(classifier.inputs, classifier.outputs[1])
         trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         steps = -(-num_images // batch_size)
-        with input_pipelines.value_errors():
+        with input_pipelines.value_errors(data):
             trainable.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, shuffle=False)
 
 

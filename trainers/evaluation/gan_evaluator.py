@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainers.data import input_pipelines
+from trainers.data import classes, input_pipelines
 from trainers.evaluation import real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
@@ -51,7 +51,9 @@ class GanEvaluator:
         self._seed = params.runtime.seed if seed is None else seed
         replicas = self._strategy.num_replicas_in_sync
         self._batch_size = -(-params.task.validation_data.global_batch_size // replicas) * replicas
-        self._num_images = self._open(params.task.validation_data).num_images
+        source = self._open(params.task.validation_data)
+        classes.check_names(model_dir, source.class_names, "task.validation_data")
+        self._num_images = source.num_images
         if self._num_images < _LEAST_IMAGES:
             raise ValueError(
                 f"`task.validation_data` must hold at least {_LEAST_IMAGES} images. Received: {self._num_images}"
@@ -227,9 +229,14 @@ class GanEvaluator:
 
     def _batches(self, data, batch_size):
         model = self._task.model
-        with input_pipelines.value_errors():
+        with input_pipelines.value_errors(data):
             yield from input_pipelines.evaluation_dataset(
-                data, model.resolution, batch_size, image_channels=model.image_channels, num_classes=model.num_classes
+                data,
+                model.resolution,
+                batch_size,
+                image_channels=model.image_channels,
+                num_classes=model.num_classes,
+                group="task.train_data" if data is self._task.train_data else "task.validation_data",
             )
 
     def _features(self, images):

@@ -35,7 +35,7 @@ class InpaintingEvaluator:
         self._images = _some_images(params)
         self.made_of = f"{len(self._images)} images of the {params.task.validation_data.split} data, fixed masks"
         kinds = self._evaluation.masks
-        folder = masks.load_folder(config.path, model.resolution) if "folder" in kinds else None
+        folder = masks.load_folder(config.path, model.resolution, config.invert) if "folder" in kinds else None
         self._masks = {
             kind: masks.fixed(config, kind, model.resolution, len(self._images), folder).numpy() for kind in kinds
         }
@@ -180,5 +180,5 @@ def _some_images(params):
         image_channels=task.model.image_channels,
         num_images=task.evaluation.num_images,
     )
-    with input_pipelines.value_errors():
+    with input_pipelines.value_errors(task.validation_data):
         return np.concatenate([batch["image"].numpy() for batch in dataset])

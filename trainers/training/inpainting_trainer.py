@@ -64,7 +64,8 @@ class InpaintingTrainer(Trainer):
             self._id_mrf = IdMrf(params.task.losses.vgg_weights) if params.task.losses.vgg_weights else None
         self._folder = None
         if "folder" in params.task.masks.kinds:
-            self._folder = masks.load_folder(params.task.masks.path, params.task.model.resolution)
+            config = params.task.masks
+            self._folder = masks.load_folder(config.path, params.task.model.resolution, config.invert)
         self.phase_ends = (params.trainer.pretrain_steps,)
         self._critic_gradients = self.compiled(self._critic_gradients)
         self._generator_gradients = self.compiled(self._generator_gradients)

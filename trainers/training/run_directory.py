@@ -5,9 +5,9 @@ import json
 import os
 
 from trainers import configs
+from trainers.data import classes
 
 PARAMS_FILE = "params.yaml"
-CLASS_NAMES_FILE = "class_names.json"
 
 
 class RunDirectoryError(ValueError):
@@ -53,7 +53,7 @@ def prepare(model_dir, params, class_names=None):
         os.makedirs(model_dir, exist_ok=True)
         _write(path, configs.dump(params))
         if class_names:
-            _write(os.path.join(model_dir, CLASS_NAMES_FILE), json.dumps(list(class_names)))
+            _write(os.path.join(model_dir, classes.NAMES_FILE), json.dumps(list(class_names)))
     except OSError as error:
         raise RunDirectoryError(f"--model_dir={model_dir} cannot be written: {error}") from error
 

@@ -1,0 +1,103 @@
+"""Folders of images: which files are taken, links, names of any bytes, and classes or none."""
+
+import logging
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainers.configs.schema import DataConfig
+from trainers.data import folder_source, input_pipelines
+
+
+def write(path, level=0, kind="PNG"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        Image.fromarray(np.full((4, 4, 3), level, np.uint8)).save(file, kind)
+
+
+def opened(folder, num_classes=None):
+    return input_pipelines.open_source(DataConfig("folder", path=str(folder), split="."), 4, num_classes)
+
+
+def names_of(source, folder):
+    names = [os.fsdecode(source.name_of(index).numpy()) for index in range(source.num_images)]
+    return [os.path.relpath(name, folder) for name in names]
+
+
+def test_links_to_folders_above_and_to_each_other_end(tmp_path):
+    data = tmp_path / "above" / "data"
+    write(data / "a" / "one.png")
+    write(data / "b" / "two.png")
+    write(tmp_path / "above" / "other" / "no.png")
+    for place, target in (("a/up", ".."), ("a/top", "../.."), ("a/self", "."), ("b/to_a", "../a"), ("loop", ".")):
+        (data / place).symlink_to(target, target_is_directory=True)
+    found = opened(data, 2)
+    assert names_of(found, data) == ["a/one.png", "b/two.png"] and found.class_names == ("a", "b")
+    assert names_of(opened(data), data) == ["a/one.png", "b/two.png"]
+
+
+def test_links_to_folders_elsewhere_are_followed_once(tmp_path):
+    write(tmp_path / "elsewhere" / "one.png")
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    for name in ("first", "second"):
+        (tmp_path / "data" / "a" / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert names_of(opened(tmp_path / "data"), tmp_path / "data") == ["a/first/one.png"]
+
+
+def test_all_kinds_are_taken_and_the_rest_is_counted_and_named_once(tmp_path, caplog):
+    kinds = {"a.bmp": "BMP", "b.GIF": "GIF", "c.tif": "TIFF", "d.avif": "AVIF", "e.jfif": "JPEG", "f.jpe": "JPEG"}
+    other_names = {"g.dat": "PNG", "h": "JPEG", "i.jpg": "TIFF", "j.png": "BMP", "k.x": "WEBP", "l.y": "AVIF"}
+    for level, (name, kind) in enumerate({**kinds, **other_names}.items()):
+        write(tmp_path / "some" / name, level * 20, kind)
+    for name in ("notes.txt", "clip.mp4", ".hidden"):
+        (tmp_path / "some" / name).write_bytes(b"no picture at all")
+    folder_source.open_folder.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        source = opened(tmp_path)
+        opened(tmp_path)
+    assert names_of(source, tmp_path) == [f"some/{name}" for name in sorted({**kinds, **other_names})]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert f"Left out of {tmp_path}: 2 of 14 files" in message and message.endswith("some/clip.mp4, some/notes.txt.")
+    images, _ = input_pipelines.load_arrays(DataConfig("folder", path=str(tmp_path), split="."), 4)
+    np.testing.assert_allclose((images[:, 0, 0, 0] + 1) * 127.5, 20 * np.arange(12), atol=4)
+
+
+def test_images_beside_the_class_folders_are_counted(tmp_path, caplog):
+    write(tmp_path / "a" / "one.png")
+    write(tmp_path / "loose.png")
+    folder_source.open_folder.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert names_of(opened(tmp_path, 1), tmp_path) == ["a/one.png"]
+    assert f"Left out of {tmp_path}: 1 images that lie in no class folder" in caplog.text
+
+
+def test_names_that_are_not_utf_8_are_read_and_told(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.makedirs(folder)
+    with open(folder + b"/\xfcber.png", "wb") as file:
+        Image.fromarray(np.full((4, 4, 3), 255, np.uint8)).save(file, "PNG")
+    data = DataConfig("folder", path=str(tmp_path), split=".")
+    images, labels = input_pipelines.load_arrays(data, 4, num_classes=1)
+    assert images.min() == 1.0 and list(labels) == [0]
+    with open(folder + b"/\xfcber.png", "wb") as file:
+        file.write(b"no picture")
+    with pytest.raises(ValueError, match=r"caf\\xe9/\\xfcber.png cannot be read and decoded"):
+        input_pipelines.load_arrays(data, 4, num_classes=1)
+
+
+@pytest.mark.parametrize("num_classes", [0, 1])
+def test_folder_without_classes_is_one_class_where_wanted(tmp_path, num_classes):
+    write(tmp_path / "one.png")
+    write(tmp_path / "two.png")
+    source = opened(tmp_path, num_classes)
+    assert source.num_images == 2 and source.num_classes == 1 and source.class_names is None
+    with pytest.raises(ValueError, match="must hold a folder for each class.*num_classes=1"):
+        opened(tmp_path, 2)
+
+
+@pytest.mark.parametrize("dataset", ["folder", "tfrecord"])
+def test_bucket_is_named_as_it_was_given(dataset):
+    with pytest.raises(ValueError, match="mount the bucket. Received: gs://bucket/images"):
+        input_pipelines.open_source(DataConfig(dataset, path="gs://bucket/images"), 4, 2)
