@@ -246,11 +246,11 @@ def test_samples_are_enough_for_the_scores(intra_class, least):
 @pytest.mark.parametrize("dataset, key", [("tfds", "name"), ("folder", "path"), ("tfrecord", "path")])
 @pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
 def test_data_are_named_where_they_must_be(dataset, key, group):
-    override = f"{group}.dataset={dataset},{group}.{key}=given,{group}.split=train[:80%]"
-    configs.resolve(EXPERIMENT, params_override=override)
+    override = f"{group}.dataset={dataset},{group}.{key}=given,{group}.split="
+    configs.resolve(EXPERIMENT, params_override=f"{override}train[:80%]")
     message = message_of(f"{group}.dataset={dataset}")
     assert f"`{group}.{key}` must not be empty" in message and repr(dataset) in message
-    message = message_of(f"{override},{group}.split=''")
+    message = message_of(f"{override}''")
     assert f"`{group}.split` must not be empty" in message
 
 

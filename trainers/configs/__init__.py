@@ -2,7 +2,18 @@
 
 from trainers.configs.checking import OPTIMIZERS
 from trainers.configs.explaining import ConfigError
-from trainers.configs.resolve import dump, load_params, nested_differences, resolve
+from trainers.configs.resolve import dump, load_params, resolve, split
+from trainers.configs.resuming import changes, nested_differences
 from trainers.configs.schema import ExperimentConfig
 
-__all__ = ["OPTIMIZERS", "ConfigError", "ExperimentConfig", "dump", "load_params", "nested_differences", "resolve"]
+__all__ = [
+    "OPTIMIZERS",
+    "ConfigError",
+    "ExperimentConfig",
+    "changes",
+    "dump",
+    "load_params",
+    "nested_differences",
+    "resolve",
+    "split",
+]
