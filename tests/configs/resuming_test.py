@@ -20,7 +20,7 @@ ALL = {
     """,
     "learned": """
         task.losses.orthogonal_weight task.losses.hole task.losses.known task.losses.coarse task.losses.fine
-        task.losses.discount task.losses.adversarial task.losses.gradient_penalty task.losses.id_mrf
+        task.losses.type task.losses.discount task.losses.adversarial task.losses.gradient_penalty task.losses.id_mrf
         task.train_data.dataset task.train_data.name task.train_data.split task.train_data.label_offset
     """,
     "inexact": """

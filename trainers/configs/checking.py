@@ -47,7 +47,7 @@ def check_addons(trainer):
     """Of what trains alone: a run's generator needs no optimizer."""
     for name in OPTIMIZERS:
         kind = getattr(trainer, name).type
-        if kind == "adam":
+        if kind in schema.KERAS_OPTIMIZERS:
             continue
         try:
             importlib.import_module("tensorflow_addons.optimizers")
@@ -60,10 +60,16 @@ def check_addons(trainer):
 
 
 def _check_optimizer(group, config):
-    check_choice(f"{group}.type", config.type, ("adam", *schema.ADDONS_OPTIMIZERS))
-    _check_at_least(0, f"{group}.learning_rate", config.learning_rate)
-    _check_at_least(0, f"{group}.decay_steps", config.decay_steps)
-    for name in ("beta_1", "beta_2"):
+    check_choice(f"{group}.type", config.type, (*schema.KERAS_OPTIMIZERS, *schema.ADDONS_OPTIMIZERS))
+    check_choice(f"{group}.schedule", config.schedule, ("constant", "cosine", "polynomial"))
+    for name in (
+        *("learning_rate", "end_learning_rate", "warmup_learning_rate", "alpha", "weight_decay"),
+        *("decay_steps", "warmup_steps"),
+    ):
+        _check_at_least(0, f"{group}.{name}", getattr(config, name))
+    if not config.power > 0:
+        raise ConfigError(f"`{group}.power` must be positive. Received: {config.power}")
+    for name in ("beta_1", "beta_2", "momentum", "rho"):
         value = getattr(config, name)
         if not 0 <= value < 1:
             raise ConfigError(f"`{group}.{name}` must be in [0, 1). Received: {value}")
@@ -131,6 +137,7 @@ def _check_gan(params):
     for name in ("generator", "discriminator"):
         _check_network(f"task.model.{name}", getattr(task.model, name))
     _check_weights(task.losses)
+    check_choice("task.losses.type", task.losses.type, ("hinge", "non_saturating", "wasserstein"))
     check_choice("task.model.fake_labels", task.model.fake_labels, ("balanced", "natural"))
     for name in task.augmentation:
         check_choice("task.augmentation", name, ("color", "translation", "cutout"))

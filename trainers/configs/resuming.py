@@ -3,6 +3,8 @@
 import dataclasses
 import os
 
+from trainers.configs.schema import ADDONS_OPTIMIZERS
+
 # What a change of a setting means for a run that has checkpoints.
 HELD = "held"  # the checkpoints hold weights and slots of this setting: it never changes
 LEARNED = "learned"  # what is learned from what: another run. An evaluation, which learns nothing, may change it
@@ -35,7 +37,7 @@ TABLE = {
     "trainer.max_to_keep": FREE,
     "trainer.loss_upper_bound": FREE,
     "trainer.max_recoveries": FREE,
-    "trainer": INEXACT,
+    "trainer": INEXACT,  # but a schedule of an optimizer of TensorFlow Addons in place of a constant rate
     "trainer.generator_optimizer.type": HELD,
     "trainer.discriminator_optimizer.type": HELD,
     "runtime": INEXACT,  # but `mixed_precision_dtype` to or from float16, whose optimizers hold a scale
@@ -80,6 +82,10 @@ def _changes_checkpoints(key, old, new):
     had_local_critic, has_local_critic = (
         params.application == "inpainting" and _is_local(params) for params in (old, new)
     )
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        if key.startswith(f"trainer.{name}."):
+            one, other = getattr(old.trainer, name), getattr(new.trainer, name)
+            return one.type in ADDONS_OPTIMIZERS and one.is_constant != other.is_constant
     if key == "task.masks.kinds":
         return had_local_critic != has_local_critic
     return key == "task.masks.size" and had_local_critic and has_local_critic
