@@ -361,7 +361,7 @@ def test_runtime_and_guard_are_checked(override, words):
             "task.model.discriminator.base_channels=0",
             "discriminator.base_channels` must be at least 1.",
         ),
-        ("gan_digits32", "task.model.generator.entity_stddev=0", "entity_stddev` must be positive, or null"),
+        ("gan_digits32", "task.model.generator.entity_stddev=-1", "entity_stddev` must not be negative."),
         ("inpainting_photos64", "task.model.generator.attention=self_attn", "Did you mean `self_attention`?"),
         ("inpainting_photos64", "task.model.critic.attention=non", "Did you mean `none`?"),
         ("inpainting_photos64", "task.model.generator.statistics=weigthed", "Did you mean `weighted`?"),

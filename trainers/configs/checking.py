@@ -86,9 +86,8 @@ def _check_weights(losses):
 def _check_network(group, config):
     _check_at_least(1, f"{group}.base_channels", config.base_channels)
     _check_at_least(1, f"{group}.num_entities", config.num_entities)
-    stddev = getattr(config, "entity_stddev", None)
-    if stddev is not None and not stddev > 0:
-        raise ConfigError(f"`{group}.entity_stddev` must be positive, or null for the layer's own. Received: {stddev}")
+    if getattr(config, "entity_stddev", None) is not None:
+        _check_at_least(0, f"{group}.entity_stddev", config.entity_stddev)
 
 
 def _check_finite(config, prefix=""):
