@@ -54,8 +54,14 @@ SCORES = {
 
 def small_params(**overrides):
     """The demo experiment with tiny networks; `overrides` by key, with `__` for a dot."""
-    pairs = [SMALL, *(f"{key.replace('__', '.')}={value}" for key, value in overrides.items())]
-    return configs.resolve("gan_digits32", params_override=",".join(pairs))
+    return configs.resolve("gan_digits32", params_override=override_of(SMALL, **overrides))
+
+
+def override_of(*texts, **overrides):
+    """Texts of pairs `key=value` with commas between, then `overrides` by key, each in place of what was before."""
+    pairs = dict(pair.split("=", 1) for text in texts for pair in text.split(","))
+    pairs.update({key.replace("__", "."): value for key, value in overrides.items()})
+    return ",".join(f"{key}={value}" for key, value in pairs.items())
 
 
 @contextlib.contextmanager

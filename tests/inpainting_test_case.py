@@ -1,5 +1,6 @@
 """What the tests of inpainting share: a small configuration."""
 
+from gan_test_case import override_of
 from trainers import configs
 
 SMALL = ",".join(
@@ -22,5 +23,4 @@ SMALL = ",".join(
 
 def small_params(experiment="inpainting_photos64", **overrides):
     """The demo experiment with tiny networks; `overrides` by key, with `__` for a dot."""
-    pairs = [SMALL, *(f"{key.replace('__', '.')}={value}" for key, value in overrides.items())]
-    return configs.resolve(experiment, params_override=",".join(pairs))
+    return configs.resolve(experiment, params_override=override_of(SMALL, **overrides))

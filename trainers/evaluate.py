@@ -22,6 +22,7 @@ flags.DEFINE_string("inception_path", None, "Folder or TF-Hub handle of TF-GAN's
 flags.DEFINE_bool("intra_class", None, "Whether to score within classes too; by default as the run does.")
 flags.DEFINE_string("statistics_dir", None, "Folder of what is known of the real images; by default the run's.")
 flags.DEFINE_integer("num_gpus", None, "GPUs to use; those of the run by default.")
+flags.DEFINE_multi_string("params_override", [], "Settings over those of the run: a.b=1,c.d=x; may be repeated.")
 flags.DEFINE_string("output", None, "JSON file to write the scores to.")
 
 
@@ -30,15 +31,21 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)
     try:
-        result, table = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, _overrides())
+        from trainers import configs
+        from trainers.training import run_directory
+
+        _check_flags(run_directory.load(FLAGS.model_dir).application)
+        overrides = [*_overrides(), *configs.split(FLAGS.params_override)]
+        result, table = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, overrides)
         features = (
             f" in features of {result['features']} {result['weights_sha256'][:12]}" if "features" in result else ""
         )
         print(f"{result['checkpoint']}{features}")
         print(table)
         if FLAGS.output:
-            _write(FLAGS.output, result)
+            run_directory.write(FLAGS.output, json.dumps(result, indent=1) + "\n")
     except (ValueError, OSError) as error:
         logging.debug("The evaluation stopped here:", exc_info=True)
         logging.error("%s", " ".join(str(error).split()))
@@ -61,15 +68,11 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
     Raises:
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
-    from trainers import configs
     from trainers.configs.networks import find_checkpoint, restore_generator
     from trainers.evaluation import gan_evaluator, inpainting_evaluator
     from trainers.training import distribution, run_directory
 
-    path = os.path.join(model_dir, run_directory.PARAMS_FILE)
-    if not os.path.exists(path):
-        raise ValueError(f"--model_dir={model_dir} holds no run: there is no {run_directory.PARAMS_FILE} in it.")
-    params = configs.load_params(path, overrides)
+    params = run_directory.load(model_dir, overrides)
     checkpoint = find_checkpoint(model_dir, checkpoint)
     if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu"):  # of training alone
         params.runtime.distribution_strategy, params.runtime.all_reduce_alg = "mirrored", None
@@ -93,6 +96,15 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
     return result, evaluator.table(scores)
 
 
+def _check_flags(application):
+    given = [name for name in ("num_samples", "intra_class", "statistics_dir") if FLAGS[name].value is not None]
+    if given and application == "inpainting":
+        raise ValueError(
+            f"--{given[0]} is of class-conditional GANs, and {FLAGS.model_dir} is an inpainting run: how many images "
+            "it scores is set by --params_override=task.evaluation.num_images=..."
+        )
+
+
 def _overrides():
     """The flags that stand for settings of the run."""
     keys = {
@@ -100,13 +112,6 @@ def _overrides():
     }
     keys["num_gpus"] = "runtime.num_gpus"
     return [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
-
-
-def _write(path, result):
-    with open(path + ".partial", "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-        file.write("\n")
-    os.replace(path + ".partial", path)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def define_flags():
     flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
     flags.DEFINE_string("model_dir", None, "Folder of the run: checkpoints, events, params.yaml.", required=True)
     flags.DEFINE_multi_string("config_file", [], "YAML file over the experiment; may be given several times.")
-    flags.DEFINE_string("params_override", "", "Settings over all files: a.b=1,c.d=x")
+    flags.DEFINE_multi_string(
+        "params_override", [], "Settings over all files: a.b=1,c.d=x; may be given several times."
+    )
     flags.DEFINE_string("profile_steps", None, "Steps to profile for TensorBoard, first:last, after the tracing ones.")
 
 
@@ -50,6 +52,7 @@ def main(argv, application, build):
     from trainers.data import classes, input_pipelines
     from trainers.training import checkpoints, loop, run_directory
 
+    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)  # no shell does behind a `=`
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
         if params.application != application:

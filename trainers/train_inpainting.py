@@ -20,11 +20,12 @@ def build(params, model_dir, profile_steps=None):
     Raises:
         ValueError: where networks, masks, devices and data do not go together.
     """
-    from trainers.data import input_pipelines
+    from trainers.data import input_pipelines, stroke_check
     from trainers.evaluation import inpainting_evaluator
     from trainers.training import distribution, inpainting_trainer, loop
 
     distribution.set_up_runtime(params.runtime)
+    stroke_check.check(params)
     strategy = distribution.get_strategy(params.runtime)
     data, model = params.task.train_data, params.task.model
     input_pipelines.check(strategy, data, model.resolution, validation_data=params.task.validation_data)

@@ -71,7 +71,7 @@ def test_a_short_run_is_trained_exported_and_judged(soak, tmp_path, capsys):
         "model_dir": str(tmp_path / "run"),
         "train_steps": 450,
         "every": 150,
-        "params_override": SMALL + ",task.model.resolution=8",
+        "params_override": [SMALL.replace("resolution=16", "resolution=8")],
         "most_growth": 1000.0,
     }
     with flagsaver.flagsaver(**settings), pytest.raises(SystemExit) as caught:

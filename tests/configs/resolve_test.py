@@ -258,11 +258,11 @@ def test_samples_are_enough_for_the_scores(intra_class, least):
 @pytest.mark.parametrize("dataset, key", [("tfds", "name"), ("folder", "path"), ("tfrecord", "path")])
 @pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
 def test_data_are_named_where_they_must_be(dataset, key, group):
-    override = f"{group}.dataset={dataset},{group}.{key}=given,{group}.split=train[:80%]"
-    configs.resolve(EXPERIMENT, params_override=override)
+    override = f"{group}.dataset={dataset},{group}.{key}=given,{group}.split="
+    configs.resolve(EXPERIMENT, params_override=f"{override}train[:80%]")
     message = message_of(f"{group}.dataset={dataset}")
     assert f"`{group}.{key}` must not be empty" in message and repr(dataset) in message
-    message = message_of(f"{override},{group}.split=''")
+    message = message_of(f"{override}''")
     assert f"`{group}.split` must not be empty" in message
 
 
@@ -337,3 +337,57 @@ def test_nothing_is_written_where_the_experiment_is_unknown(tmp_path):
 def test_runtime_and_guard_are_checked(override, words):
     with pytest.raises(configs.ConfigError, match=words):
         configs.resolve(EXPERIMENT, params_override=override)
+
+
+@pytest.mark.parametrize(
+    "experiment, override, words",
+    [
+        *(
+            ("gan_digits32", f"{group}.{pair}", f"`{group}.{words}")
+            for group in ("trainer.generator_optimizer", "trainer.discriminator_optimizer")
+            for pair, words in (
+                ("learning_rate=-1e-4", "learning_rate` must not be negative. Received: -0.0001"),
+                ("learning_rate=nan", "learning_rate` must not be negative. Received: nan"),
+                ("learning_rate=.inf", "learning_rate` must be a finite number. Received: inf"),
+                ("beta_1=1.5", "beta_1` must be in [0, 1). Received: 1.5"),
+                ("beta_2=-0.1", "beta_2` must be in [0, 1). Received: -0.1"),
+                ("beta_2=1", "beta_2` must be in [0, 1). Received: 1.0"),
+                ("epsilon=0", "epsilon` must be positive. Received: 0.0"),
+            )
+        ),
+        ("gan_digits32", "task.losses.orthogonal_weight=-1", "`task.losses.orthogonal_weight` must not be negative."),
+        ("gan_digits32", "trainer.loss_upper_bound=nan", "`trainer.loss_upper_bound` must be a finite number."),
+        ("gan_digits32", "runtime.grace_seconds=nan", "`runtime.grace_seconds` must be a finite number."),
+        (
+            "gan_digits32",
+            "task.model.attention=self_atention",
+            "Did you mean `self_attention`? Received: 'self_atention'",
+        ),
+        (
+            "gan_digits32",
+            "task.model.generator.num_entities=0",
+            "`task.model.generator.num_entities` must be at least 1.",
+        ),
+        (
+            "gan_digits32",
+            "task.model.discriminator.base_channels=0",
+            "discriminator.base_channels` must be at least 1.",
+        ),
+        ("gan_digits32", "task.model.generator.entity_stddev=-1", "entity_stddev` must not be negative."),
+        ("inpainting_photos64", "task.model.generator.attention=self_attn", "Did you mean `self_attention`?"),
+        ("inpainting_photos64", "task.model.critic.attention=non", "Did you mean `none`?"),
+        ("inpainting_photos64", "task.model.generator.statistics=weigthed", "Did you mean `weighted`?"),
+        ("inpainting_photos64", "task.losses.hole=-1", "`task.losses.hole` must not be negative. Received: -1.0"),
+        ("inpainting_photos64", "task.masks.max_length=-1", "`task.masks.max_length` must not be negative."),
+        ("inpainting_photos64", "task.masks.max_width=.inf", "`task.masks.max_width` must be a finite number."),
+        ("inpainting_photos64", "task.masks.max_angle=nan", "`task.masks.max_angle` must be a finite number."),
+    ],
+)
+def test_value_out_of_range_is_refused_by_name(experiment, override, words):
+    message = message_of(override, experiment=experiment)
+    assert words in message and "\n" not in message
+
+
+def test_bound_may_be_infinite_and_rates_zero():
+    override = "trainer.loss_upper_bound=inf,trainer.generator_optimizer.learning_rate=0"
+    configs.resolve(EXPERIMENT, params_override=override)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gan_test_case import call_main, contents, fake_inception, summaries_of, trained_run
+from trainers import configs
 from trainers.evaluation import inception_features
 
 
@@ -118,6 +119,38 @@ def test_wrong_flags_exit_with_2_and_one_line(run, caplog, flag_values, message)
     (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert message in error and "\n" not in error
     assert contents(run) == before
+
+
+def test_settings_of_the_run_are_overridden(copy_of_run, tmp_path):
+    """The way of a data set that has moved, or of a batch that is too large for this machine."""
+    evaluate(copy_of_run, params_override="task.evaluation.num_samples=40, runtime.seed=9", output=tmp_path / "1.json")
+    evaluate(copy_of_run, num_samples=40, seed=9, output=tmp_path / "2.json")
+    assert json.loads((tmp_path / "1.json").read_text()) == json.loads((tmp_path / "2.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("task.model.latent_dim=9", "does not hold the networks of its run's params.yaml"),
+        ("task.evaluation.num_sample=5", "Did you mean `task.evaluation.num_samples`?"),
+        ("task.evaluation.num_samples=41", "`task.evaluation.num_samples` is given twice"),
+    ],
+)
+def test_override_that_does_not_fit_exits_with_2(run, caplog, override, message):
+    assert exit_code_of(run, num_samples=40, params_override=override) == 2
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize("flag, value", [("num_samples", 5), ("intra_class", "true"), ("statistics_dir", "x")])
+def test_flag_of_a_gan_is_refused_for_inpainting(tmp_path, caplog, flag, value):
+    text = configs.dump(configs.resolve("inpainting_photos64"))
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert exit_code_of(tmp_path, **{flag: value}) == 2
+    expected = (
+        f"--{flag} is of class-conditional GANs, and {tmp_path} is an inpainting run: how many images it scores is "
+        "set by --params_override=task.evaluation.num_images=..."
+    )
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [expected]
 
 
 def test_folder_without_a_run_exits_with_2(tmp_path, caplog):

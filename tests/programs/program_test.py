@@ -106,6 +106,13 @@ def test_folder_that_cannot_be_written_exits_with_2(model_dir, caplog):
     assert caught.value.code == 2 and "cannot be written" in caplog.text
 
 
+def test_tilde_is_the_home_folder(model_dir, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with flagsaver.flagsaver(model_dir="~/run", mode="train"):
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(None))
+    assert (tmp_path / "home" / "run" / "params.yaml").exists()
+
+
 @pytest.mark.parametrize("text", ["5", "5:", "a:b", "9:3", "4:4", "1:2:3"])
 def test_profile_takes_two_rising_steps(model_dir, caplog, text):
     with flagsaver.flagsaver(profile_steps=text), pytest.raises(SystemExit) as caught:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from absl import app
 
-from gan_test_case import RUN, SCORES, call_main, contents, summaries_of, train_gan, trained_run
+from gan_test_case import RUN, SCORES, call_main, contents, override_of, summaries_of, train_gan, trained_run
 from trainers import configs
 from trainers.data import input_pipelines
 from trainers.training import gan_trainer
@@ -146,7 +146,7 @@ def test_resumed_run_takes_up_the_data_where_it_was_left(copy_of_run, monkeypatc
         raise InterruptedError(f"start at batch {start_batch}")
 
     monkeypatch.setattr(input_pipelines, "training_dataset", stop)
-    override = f"{RUN},trainer.discriminator_steps=3,trainer.train_steps=9"
+    override = override_of(RUN, trainer__discriminator_steps=3, trainer__train_steps=9)
     with pytest.raises(InterruptedError, match="start at batch 24"):
         train_gan(copy_of_run, override=override)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from sklearn.datasets import load_sample_images
 
-from gan_test_case import call_main, contents, summaries_of
+from gan_test_case import call_main, contents, override_of, summaries_of
 from inpainting_test_case import SMALL
 from keras_an.backend import IS_KERAS_3
 from trainers import configs
@@ -90,11 +90,11 @@ def test_a_folder_of_photographs_and_one_of_masks_train(tmp_path):
     mask[4:20, 6:12] = 255
     tf.io.write_file(str(tmp_path / "masks" / "one.png"), tf.io.encode_png(mask))
     where = (
-        f",task.train_data.path={tmp_path / 'data'},task.validation_data.path={tmp_path / 'data'}"
+        f"task.train_data.path={tmp_path / 'data'},task.validation_data.path={tmp_path / 'data'}"
         f",task.masks.kinds=[folder],task.masks.path={tmp_path / 'masks'},task.evaluation.masks=[folder]"
         f",{PRETRAINING}"
     )
-    train(tmp_path / "run", override=RUN + where, experiment="inpainting_folder256")
+    train(tmp_path / "run", override=override_of(RUN, where), experiment="inpainting_folder256")
     coverage = summaries_of(tmp_path / "run" / "train")["losses/mask_coverage"][4]
     assert float(coverage) == pytest.approx(16 * 6 / 32**2)
 
@@ -118,7 +118,7 @@ def test_a_folder_of_photographs_and_one_of_masks_train(tmp_path):
 )
 def test_settings_out_of_range_are_errors(change, message):
     with pytest.raises(configs.ConfigError, match=message):
-        configs.resolve("inpainting_photos64", params_override=f"{SMALL},{change}")
+        configs.resolve("inpainting_photos64", params_override=override_of(SMALL, change))
 
 
 def test_pretraining_is_of_inpainting_alone():
@@ -152,9 +152,9 @@ def test_each_main_names_the_other_for_its_experiments(tmp_path, caplog, main, e
 @pytest.mark.skipif(not IS_KERAS_3, reason="tracing takes minutes; the trainer itself is tested on Keras 2")
 def test_a_data_set_of_tensorflow_datasets_trains(tmp_path):
     where = (
-        ",task.train_data.name=cifar10,task.validation_data.name=cifar10,task.validation_data.split=test"
+        "task.train_data.name=cifar10,task.validation_data.name=cifar10,task.validation_data.split=test"
         f",task.train_data.shuffle_buffer_size=8,{PRETRAINING}"
     )
     with tfds.testing.mock_data(num_examples=12):
-        train(tmp_path / "run", override=RUN + where, experiment="inpainting_tfds256")
+        train(tmp_path / "run", override=override_of(RUN, where), experiment="inpainting_tfds256")
     assert tf.train.latest_checkpoint(tmp_path / "run").endswith("ckpt-4")

@@ -111,8 +111,8 @@ def test_unknown_type_names_the_nearest(name):
 @pytest.mark.parametrize("name", configs.OPTIMIZERS)
 def test_another_type_is_another_run(tmp_path, name):
     params = configs.resolve("gan_digits32")
-    run_directory.check(str(tmp_path), params)
     run_directory.prepare(str(tmp_path), params)
+    (tmp_path / "ckpt-1.index").write_text("", encoding="utf-8")
     getattr(params.trainer, name).type = "lamb"
     with pytest.raises(run_directory.RunDirectoryError, match=rf"trainer\.{name}\.type: 'adam' -> 'lamb'"):
         run_directory.check(str(tmp_path), params)

@@ -26,7 +26,7 @@ flags.DEFINE_string("experiment", "gan_digits32", "Name of the experiment.")
 flags.DEFINE_string("model_dir", None, "Folder of the run, a new one.", required=True)
 flags.DEFINE_integer("train_steps", 2000, "Steps of training.", lower_bound=1)
 flags.DEFINE_integer("every", 500, "Steps between evaluations, checkpoints and exports.", lower_bound=1)
-flags.DEFINE_string("params_override", "", "Settings over the experiment: a.b=1,c.d=x")
+flags.DEFINE_multi_string("params_override", [], "Settings over the experiment: a.b=1,c.d=x; may be repeated.")
 flags.DEFINE_float("most_growth", 20.0, "MiB in 1,000 steps by which resident memory may grow.")
 
 
@@ -63,7 +63,7 @@ def training_command():
     settings = f"trainer.train_steps={FLAGS.train_steps}"
     for name in ("validation_interval", "checkpoint_interval"):
         settings += f",trainer.{name}={FLAGS.every}"
-    override = ",".join(filter(None, (settings, FLAGS.params_override)))
+    override = ",".join([settings, *FLAGS.params_override])
     return [
         *(sys.executable, "-m", "trainers.train_gan", f"--experiment={FLAGS.experiment}", "--mode=train_and_eval"),
         *(f"--model_dir={FLAGS.model_dir}", f"--params_override={override}"),

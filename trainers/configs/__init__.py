@@ -2,16 +2,19 @@
 
 from trainers.configs.checking import OPTIMIZERS, checked
 from trainers.configs.explaining import ConfigError
-from trainers.configs.resolve import dump, load_params, nested_differences, resolve
+from trainers.configs.resolve import dump, load_params, resolve, split
+from trainers.configs.resuming import changes, nested_differences
 from trainers.configs.schema import ExperimentConfig
 
 __all__ = [
     "OPTIMIZERS",
     "ConfigError",
     "ExperimentConfig",
+    "changes",
     "checked",
     "dump",
     "load_params",
     "nested_differences",
     "resolve",
+    "split",
 ]

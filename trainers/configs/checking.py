@@ -1,11 +1,15 @@
 """The rules that a configuration keeps beyond the types of `schema`, each with its error."""
 
+import dataclasses
 import importlib
+import math
 
 from trainers.configs import schema
 from trainers.configs.explaining import ConfigError, nearest
 
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+_INFINITE = ("loss_upper_bound",)  # where infinity means no bound
+ATTENTION = ("none", "self_attention", "attentive_normalization")
 
 
 def checked(params):
@@ -27,8 +31,7 @@ def checked(params):
         raise ConfigError(f"`trainer.loss_upper_bound` must be positive. Received: {trainer.loss_upper_bound}")
     _check_at_least(0, "trainer.max_recoveries", trainer.max_recoveries)
     for name in OPTIMIZERS:
-        check_choice(f"trainer.{name}.type", getattr(trainer, name).type, ("adam", *schema.ADDONS_OPTIMIZERS))
-        _check_at_least(0, f"trainer.{name}.decay_steps", getattr(trainer, name).decay_steps)
+        _check_optimizer(f"trainer.{name}", getattr(trainer, name))
     if not 0 <= trainer.ema_decay < 1:
         raise ConfigError(f"`trainer.ema_decay` must be in [0, 1). Received: {trainer.ema_decay}")
     _check_at_least(0, "trainer.ema_start_step", trainer.ema_start_step)
@@ -36,6 +39,7 @@ def checked(params):
     _check_data("task.train_data", task.train_data)
     _check_data("task.validation_data", task.validation_data)
     (_check_gan if params.application == "gan" else _check_inpainting)(params)
+    _check_finite(params)
     return params
 
 
@@ -43,7 +47,7 @@ def check_addons(trainer):
     """Of what trains alone: a run's generator needs no optimizer."""
     for name in OPTIMIZERS:
         kind = getattr(trainer, name).type
-        if kind == "adam":
+        if kind in schema.KERAS_OPTIMIZERS:
             continue
         try:
             importlib.import_module("tensorflow_addons.optimizers")
@@ -53,6 +57,47 @@ def check_addons(trainer):
                 "pip install '.[train,addons]' with Python 3.9 to 3.11 has both. Importing it here gives "
                 f"{type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
+
+
+def _check_optimizer(group, config):
+    check_choice(f"{group}.type", config.type, (*schema.KERAS_OPTIMIZERS, *schema.ADDONS_OPTIMIZERS))
+    check_choice(f"{group}.schedule", config.schedule, ("constant", "cosine", "polynomial"))
+    for name in (
+        *("learning_rate", "end_learning_rate", "warmup_learning_rate", "alpha", "weight_decay"),
+        *("decay_steps", "warmup_steps"),
+    ):
+        _check_at_least(0, f"{group}.{name}", getattr(config, name))
+    if not config.power > 0:
+        raise ConfigError(f"`{group}.power` must be positive. Received: {config.power}")
+    for name in ("beta_1", "beta_2", "momentum", "rho"):
+        value = getattr(config, name)
+        if not 0 <= value < 1:
+            raise ConfigError(f"`{group}.{name}` must be in [0, 1). Received: {value}")
+    if not config.epsilon > 0:
+        raise ConfigError(f"`{group}.epsilon` must be positive. Received: {config.epsilon}")
+
+
+def _check_weights(losses):
+    for field in dataclasses.fields(losses):
+        if field.type is float:
+            _check_at_least(0, f"task.losses.{field.name}", getattr(losses, field.name))
+
+
+def _check_network(group, config):
+    _check_at_least(1, f"{group}.base_channels", config.base_channels)
+    _check_at_least(1, f"{group}.num_entities", config.num_entities)
+    if getattr(config, "entity_stddev", None) is not None:
+        _check_at_least(0, f"{group}.entity_stddev", config.entity_stddev)
+
+
+def _check_finite(config, prefix=""):
+    """What is not a number passes every comparison."""
+    for field in dataclasses.fields(config):
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            _check_finite(value, f"{key}.")
+        elif isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and field.name not in _INFINITE)):
+            raise ConfigError(f"`{key}` must be a finite number. Received: {value}")
 
 
 def _check_runtime(runtime):
@@ -87,6 +132,11 @@ def _check_runtime(runtime):
 
 def _check_gan(params):
     task = params.task
+    check_choice("task.model.attention", task.model.attention, ATTENTION)
+    for name in ("generator", "discriminator"):
+        _check_network(f"task.model.{name}", getattr(task.model, name))
+    _check_weights(task.losses)
+    check_choice("task.losses.type", task.losses.type, ("hinge", "non_saturating", "wasserstein"))
     check_choice("task.model.fake_labels", task.model.fake_labels, ("balanced", "natural"))
     for name in task.augmentation:
         check_choice("task.augmentation", name, ("color", "translation", "cutout"))
@@ -104,6 +154,11 @@ def _check_inpainting(params):
     if resolution < 16 or resolution % 4:
         raise ConfigError(f"`task.model.resolution` must be a multiple of 4, at least 16. Received: {resolution}")
     check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
+    for name in ("generator", "critic"):
+        check_choice(f"task.model.{name}.attention", getattr(task.model, name).attention, ATTENTION)
+        _check_network(f"task.model.{name}", getattr(task.model, name))
+    check_choice("task.model.generator.statistics", task.model.generator.statistics, ("weighted", "released"))
+    _check_weights(task.losses)
     for key, kinds in (("task.masks.kinds", masks.kinds), ("task.evaluation.masks", task.evaluation.masks)):
         if not kinds:
             raise ConfigError(f"`{key}` must not be empty.")
@@ -128,13 +183,14 @@ def _check_inpainting(params):
             "`task.masks.min_width` must be positive and at most `task.masks.max_width`. "
             f"Received: {masks.min_width} and {masks.max_width}"
         )
+    _check_at_least(0, "task.masks.max_length", masks.max_length)
     if not 0 < task.losses.discount <= 1:
         raise ConfigError(f"`task.losses.discount` must be in (0, 1]. Received: {task.losses.discount}")
     _check_at_least(1, "task.evaluation.num_images", task.evaluation.num_images)
 
 
 def _check_at_least(least, key, value):
-    if value < least:
+    if not value >= least:
         rule = "must not be negative" if least == 0 else f"must be at least {least}"
         raise ConfigError(f"`{key}` {rule}. Received: {value}")
 

@@ -1,5 +1,6 @@
 """The networks that a configuration describes, and the weights that a run's checkpoints hold."""
 
+import contextlib
 import dataclasses
 
 import tensorflow as tf
@@ -25,7 +26,9 @@ def build_networks(params):
         synchronized=model.synchronized_batch_norm and tf.distribute.get_strategy().num_replicas_in_sync > 1,
         **_arguments(params, model.generator),
     )
-    return generator, models.projection_discriminator(**_arguments(params, model.discriminator))
+    # The gradient penalty is a gradient through the discriminator: see `build_critics`.
+    with _float32() if params.task.losses.type == "wasserstein" else contextlib.nullcontext():
+        return generator, models.projection_discriminator(**_arguments(params, model.discriminator))
 
 
 def build_inpainting_generator(params):
@@ -60,13 +63,19 @@ def build_critics(params):
         "attentive_options": _attentive_options(params, None),
         **dataclasses.asdict(model.critic),
     }
-    policy = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("float32")
-    try:
+    with _float32():
         critics = {"global": models.global_critic(model.resolution, **arguments)}
         if params.task.masks.kinds == ["rectangle"]:
             return {**critics, "local": models.local_critic(params.task.masks.size, **arguments)}
         return {**critics, "patch": models.patch_critic(**arguments)}
+
+
+@contextlib.contextmanager
+def _float32():
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
     finally:
         keras.mixed_precision.set_global_policy(policy)
 

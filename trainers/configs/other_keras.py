@@ -4,12 +4,15 @@ TensorFlow finds the values of a checkpoint by the attributes that lead to them 
 too, keeps a model's layers in `layer_with_weights-<number>` and a kernel in `kernel`, Keras 3 in `_operations` and
 `_kernel`; so neither finds what the other wrote. The order of the layers, and the names below them, are the same.
 
+A schedule of the learning rate in place of a constant one, or the other way round, is another form in the same way.
+
 `.weights.h5` files need nothing of this: each Keras reads the other's. `.keras` archives name classes of their own
 Keras, and do not load in the other.
 """
 
 import contextlib
 import os
+import re
 import tempfile
 
 import tensorflow as tf
@@ -22,6 +25,8 @@ _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _IN_ANY_ORDER = ("/variables/", "/trainable_variables/")
 # Of Keras 2 where there is a schedule; found anew at every update.
 _PRESENT_RATE = "/_current_learning_rate/"
+# Of an optimizer without a schedule.
+_RATE = re.compile(r"/_?learning_rate/\.ATTRIBUTES/")
 
 
 class OtherKerasError(ValueError):
@@ -30,7 +35,7 @@ class OtherKerasError(ValueError):
 
 @contextlib.contextmanager
 def for_this_keras(path, checkpoint):
-    """A context with the path of a checkpoint in this Keras's form.
+    """A context with the path of a checkpoint in this Keras's form, and with a learning rate where there is one now.
 
     Args:
         path: of a checkpoint of either Keras.
@@ -43,7 +48,8 @@ def for_this_keras(path, checkpoint):
         OtherKerasError: where the other Keras wrote something else.
     """
     reader = tf.train.load_checkpoint(path)
-    if not _is_of(reader, not IS_KERAS_3):
+    is_other = _is_of(reader, not IS_KERAS_3)
+    if not is_other and _stored_rates(reader, checkpoint) == _rates(checkpoint):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -55,6 +61,8 @@ def for_this_keras(path, checkpoint):
                 values[key] = tf.cast(reader.get_tensor(keys[name]), dtypes[key])
         rest = set(dtypes) - set(values)
         missing = sorted(key for key in rest if key != _GRAPH and _PRESENT_RATE not in key)
+        if not is_other:  # a constant rate, which the configuration gives anew
+            missing = [key for key in missing if not _RATE.search(key)]
         if missing:
             raise OtherKerasError(
                 f"{path} was written with {'Keras 2' if IS_KERAS_3 else 'Keras 3'} and has no {missing[0]}, nor "
@@ -67,6 +75,34 @@ def for_this_keras(path, checkpoint):
             prefix=copy, tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(values.values())
         )
         yield copy
+
+
+def _stored_rates(reader, checkpoint):
+    """Paths to the learning rates that are stored of what shall be restored: those of optimizers without a schedule."""
+    nodes, names = _graph(reader), set(tf.train.TrackableView(checkpoint).children(checkpoint))
+    items = [item for item in nodes[0].children if item.local_name in names]
+    paths = {item.local_name + path for item in items for path in _below(nodes, item.node_id)}
+    return {path for path in paths if path.endswith("/learning_rate")}
+
+
+def _rates(checkpoint):
+    """Paths to those that there are now."""
+    view, found = tf.train.TrackableView(checkpoint), set()
+    for name, item in view.children(checkpoint).items():
+        for path, part in {name: item, **{f"{name}/{inner}": part for inner, part in _inner(view, item)}}.items():
+            children = view.children(part).items()
+            found |= {f"{path}/learning_rate" for child, value in children if _is_rate(child, value)}
+    return found
+
+
+def _inner(view, item):
+    """The optimizer within a loss scale, in either Keras, or within "lookahead" and "moving_average"."""
+    names = ("inner_optimizer", "_optimizer", "optimizer", "base_optimizer", "lh_base_optimizer", "ma_base_optimizer")
+    return [(name.lstrip("_"), part) for name, part in view.children(item).items() if name in names]
+
+
+def _is_rate(name, value):
+    return name.lstrip("_") == "learning_rate" and hasattr(value, "dtype")  # which a schedule has not
 
 
 def _is_of(reader, keras_3):
@@ -87,8 +123,12 @@ def _keys(reader):
             keys.update({f"{item.local_name}/{number}{path}": key for path, key in below.items()})
         if not layers:
             below = _below(nodes, item.node_id).items()
-            keys.update({item.local_name + path: key for path, key in below if not path.startswith(_IN_ANY_ORDER)})
+            keys.update({item.local_name + path: key for path, key in below if not _has_any_order(path)})
     return keys
+
+
+def _has_any_order(path):
+    return any(part in path for part in _IN_ANY_ORDER)
 
 
 def _layers(nodes, index):

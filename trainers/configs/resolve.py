@@ -1,31 +1,32 @@
 """Resolves a run's configuration: experiment < config files < override, as in Model Garden."""
 
 import dataclasses
-import re
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from trainers.configs import schema
 from trainers.configs.checking import check_addons, check_choice, checked
 from trainers.configs.experiments import EXPERIMENTS
 from trainers.configs.explaining import ConfigError, nearest
-from trainers.configs.reading import from_pair, merge, read_yaml
+from trainers.configs.reading import merge, merge_pairs, pairs_of, read_yaml
 
 
-def resolve(experiment, config_files=(), params_override=""):
+def resolve(experiment, config_files=(), params_override=()):
     """The configuration of a run.
 
     Args:
         experiment: a name in `EXPERIMENTS`.
         config_files: paths of YAML files, each over the ones before.
-        params_override: `"a.b=1,c.d=x"`, over all files.
+        params_override: `"a.b=1,c.d=x"`, or a list of such, over all files.
 
     Returns:
         `schema.ExperimentConfig` or `schema.InpaintingConfig`, checked.
 
     Raises:
-        ConfigError: for an unknown experiment or key, a value of another type or out of range, an unreadable file.
+        ConfigError: for an unknown experiment or key, a key given twice, a value of another type or out of range, an
+            unreadable file.
     """
     if experiment not in EXPERIMENTS:
         raise ConfigError(
@@ -36,12 +37,7 @@ def resolve(experiment, config_files=(), params_override=""):
     params.experiment = experiment
     for path in config_files:
         params = merge(params, lambda path=path: read_yaml(path), f"config file {path}")
-    # Commas inside brackets belong to a list.
-    for pair in re.split(r",(?![^\[{]*[\]}])", params_override) if params_override else ():
-        if not pair.partition("=")[0] or "=" not in pair:
-            raise ConfigError(f"--params_override takes key=value pairs with commas between. Received: {pair!r}")
-        params = merge(params, lambda pair=pair: from_pair(pair), f"--params_override={pair}")
-    params = checked(OmegaConf.to_object(params))
+    params = checked(_object(merge_pairs(params, split(params_override), "--params_override=")))
     check_addons(params.trainer)
     return params
 
@@ -61,22 +57,22 @@ def load_params(path, overrides=()):
     application = content.get("application", "gan")
     check_choice("application", application, tuple(schema.APPLICATIONS))
     params = merge(OmegaConf.structured(schema.APPLICATIONS[application]()), lambda: content, f"file {path}")
-    for pair in overrides:
-        params = merge(params, lambda pair=pair: from_pair(pair), pair)
-    return checked(OmegaConf.to_object(params))
+    return checked(_object(merge_pairs(params, overrides)))
+
+
+def split(params_override):
+    """The `key=value` pairs of `"a.b=1,c.d=x"`, or of a list of such."""
+    texts = [params_override] if isinstance(params_override, str) else params_override
+    return [pair for text in texts if text for pair in pairs_of(text)]
+
+
+def _object(params):
+    try:
+        return OmegaConf.to_object(params)
+    except OmegaConfBaseException as error:  # `${...}` that leads nowhere, or `???`
+        raise ConfigError(f"`{error.full_key}` has no value: {str(error).splitlines()[0]}") from error
 
 
 def dump(params):
     """The configuration as YAML text, in the order of the dataclasses."""
     return yaml.safe_dump(dataclasses.asdict(params), sort_keys=False)
-
-
-def nested_differences(old, new, prefix=""):
-    """Lines `key: old -> new` for every value that differs between two configurations."""
-    if not dataclasses.is_dataclass(old):
-        return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
-    lines = []
-    for field in dataclasses.fields(old):
-        key = f"{prefix}.{field.name}" if prefix else field.name
-        lines += nested_differences(getattr(old, field.name), getattr(new, field.name), key)
-    return lines

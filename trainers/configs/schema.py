@@ -51,9 +51,17 @@ class ModelConfig:
 
 @dataclasses.dataclass
 class LossesConfig:
-    """orthogonal_weight: lambda_o, the weight of the orthogonality penalty of each Attentive Normalization layer."""
+    """What the networks play.
+
+    orthogonal_weight: lambda_o, the weight of the orthogonality penalty of each Attentive Normalization layer. type:
+    "hinge"; "non_saturating", the logistic losses; or "wasserstein" with a gradient penalty, for which
+    `trainer.discriminator_steps` should be 5 or so and `spectral_normalization` of the discriminator off.
+    gradient_penalty: its weight.
+    """
 
     orthogonal_weight: float = 1e-3
+    type: str = "hinge"
+    gradient_penalty: float = 10.0
 
 
 @dataclasses.dataclass
@@ -228,7 +236,8 @@ class InpaintingTaskConfig:
     evaluation: InpaintingEvaluationConfig = _field(InpaintingEvaluationConfig)
 
 
-# Classes of TensorFlow Addons by `type`.
+# Classes of Keras, and of TensorFlow Addons, by `type`.
+KERAS_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
 ADDONS_OPTIMIZERS = {
     "lamb": "LAMB",
     "lazy_adam": "LazyAdam",
@@ -240,12 +249,17 @@ ADDONS_OPTIMIZERS = {
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """Adam, as SAGAN sets it.
+    """Adam, as SAGAN sets it, or another, and how its learning rate goes.
 
-    type: "adam", or of TensorFlow Addons, on TensorFlow 2.15: "lamb", "lazy_adam", "rectified_adam", and around Adam
-    "lookahead" (half way back to the slow weights at every sixth update) or "moving_average" (of the weights, in the
-    checkpoints, by `trainer.ema_decay`; evaluation uses the trainer's own). decay_steps: updates over which the
-    learning rate falls to a hundredth, along a cosine; 0 keeps it as it is.
+    type: of Keras "adam", "adamw", "sgd" or "rmsprop"; or of TensorFlow Addons, on TensorFlow 2.15: "lamb",
+    "lazy_adam", "rectified_adam", and around Adam "lookahead" (half way back to the slow weights at every sixth update)
+    or "moving_average" (of the weights, in the checkpoints, by `trainer.ema_decay`; evaluation uses the trainer's own).
+    beta_1, beta_2, epsilon: of all but "sgd"; "rmsprop" has `rho` and `momentum` in place of the betas. weight_decay:
+    of "adamw". momentum, nesterov: of "sgd".
+
+    The rate counts updates of this optimizer. schedule: "constant", "cosine" to `alpha` times the rate, or "polynomial"
+    of the exponent `power` to `end_learning_rate`, over `decay_steps`; 0 of these keep the rate as it is. warmup_steps:
+    over which the rate first rises in a line from `warmup_learning_rate` to where the schedule then is.
     """
 
     type: str = "adam"
@@ -254,6 +268,21 @@ class OptimizerConfig:
     beta_2: float = 0.9
     epsilon: float = 1e-8
     decay_steps: int = 0
+    schedule: str = "cosine"
+    alpha: float = 0.01
+    end_learning_rate: float = 0.0
+    power: float = 1.0
+    warmup_steps: int = 0
+    warmup_learning_rate: float = 0.0
+    weight_decay: float = 0.004
+    momentum: float = 0.0
+    nesterov: bool = False
+    rho: float = 0.9
+
+    @property
+    def is_constant(self):
+        """Whether the learning rate stays as it is."""
+        return not self.warmup_steps and (self.schedule == "constant" or not self.decay_steps)
 
 
 @dataclasses.dataclass

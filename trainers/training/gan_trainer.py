@@ -4,10 +4,11 @@ import functools
 
 import tensorflow as tf
 
-from keras_an.losses import discriminator_hinge_loss, generator_hinge_loss
+from keras_an.losses import gradient_penalty
 from trainers.configs.networks import build_networks
 from trainers.data import augmentation
 from trainers.monitoring import cost
+from trainers.training.gan_losses import LOSSES
 from trainers.training.trainer import Trainer, mean_of, norm_of, sum_of
 
 METRICS = (
@@ -21,11 +22,11 @@ METRICS = (
 )
 
 # What a draw is for.
-_DISCRIMINATOR, _GENERATOR, _AUGMENTATION = 0, 1, 2
+_DISCRIMINATOR, _GENERATOR, _AUGMENTATION, _INTERPOLATION = 0, 1, 2, 3
 
 
 class GanTrainer(Trainer):
-    """The state of a class-conditional hinge GAN and its training step.
+    """The state of a class-conditional GAN and its training step.
 
     Args:
         params: `schema.ExperimentConfig`.
@@ -46,6 +47,7 @@ class GanTrainer(Trainer):
         with strategy.scope():
             _, self.discriminator = build_networks(params)
             self.discriminator_optimizer = self.optimizer(params.trainer.discriminator_optimizer, self.discriminator)
+        self._discriminator_loss, self._generator_loss = LOSSES[params.task.losses.type]
         self._discriminator_gradients = self.compiled(self._discriminator_gradients)
         self._generator_gradients = self.compiled(self._generator_gradients)
 
@@ -109,22 +111,26 @@ class GanTrainer(Trainer):
         size = tf.shape(z)[0]
         draws = [self._augmentation_draws(size, 2 * index + part) for part in range(2)]  # of real, of generated images
         draws = tf.concat(draws, axis=0)
-        factor = self.factor(self.discriminator_optimizer)
-        return self._discriminator_gradients(batch["image"], batch["label"], z, fake_labels, draws, factor)
+        factor, places = self.factor(self.discriminator_optimizer), None
+        if self._has_penalty:
+            places = self.draw(_places, _INTERPOLATION, index, size)
+        return self._discriminator_gradients(batch["image"], batch["label"], z, fake_labels, draws, factor, places)
 
     def _generator_batch(self, batch, index):
         z, labels = self._draw(batch["label"], _GENERATOR, index)
         draws = self._augmentation_draws(tf.shape(z)[0], 2 * self.batches_per_step + index)
         return self._generator_gradients(z, labels, draws, self.factor(self.generator_optimizer))
 
-    def _discriminator_gradients(self, images, labels, z, fake_labels, draws, factor):
+    def _discriminator_gradients(self, images, labels, z, fake_labels, draws, factor, places=None):
         fakes = self.generator([z, fake_labels], training=True)
         images, labels = tf.concat([images, fakes], axis=0), tf.concat([labels, fake_labels], axis=0)
         images = augmentation.augment(images, self.params.task.augmentation, draws)
         with tf.GradientTape() as tape:
             logits = self.discriminator([images, labels], training=True)
             real, fake = tf.split(logits, 2)
-            loss = discriminator_hinge_loss(real, fake)
+            loss = self._discriminator_loss(real, fake)
+            if self._has_penalty:
+                loss += self.params.task.losses.gradient_penalty * self._penalty(images, labels, places)
             orthogonality = sum_of(self.discriminator.losses)
             scaled = (loss + orthogonality) * factor
         gradients = tape.gradient(scaled, self.discriminator.trainable_variables)
@@ -141,12 +147,25 @@ class GanTrainer(Trainer):
         with tf.GradientTape() as tape:
             fakes = self.generator([z, labels], training=True)
             fakes = augmentation.augment(fakes, self.params.task.augmentation, draws)
-            loss = generator_hinge_loss(self.discriminator([fakes, labels], training=True))
+            loss = self._generator_loss(self.discriminator([fakes, labels], training=True))
             orthogonality = sum_of(self.generator.losses)
             scaled = (loss + orthogonality) * factor
         gradients = tape.gradient(scaled, self.generator.trainable_variables)
         norm = norm_of(gradients, factor)
         return {"loss": loss, "orthogonality": orthogonality, "gradient_norm": norm}, gradients
+
+    @property
+    def _has_penalty(self):
+        return self.params.task.losses.type == "wasserstein"
+
+    def _penalty(self, images, labels, places):
+        """The gradient penalty, between real images and generated ones, as images of the real ones' classes."""
+        real, fake = tf.split(tf.cast(images, tf.float32), 2)
+        between = real + places * (fake - real)
+        with tf.GradientTape() as tape:
+            tape.watch(between)
+            logits = self.discriminator([between, tf.split(labels, 2)[0]], training=True)
+        return gradient_penalty(tape.gradient(logits, between))
 
     def _draw(self, real_labels, purpose, index):
         """Latent vectors, and labels of generated images, as many as `real_labels`."""
@@ -165,3 +184,8 @@ class GanTrainer(Trainer):
     def _augmentation_draws(self, num_images, index):
         draw = functools.partial(augmentation.draw, self.params.task.augmentation)
         return self.draw(draw, _AUGMENTATION, index, num_images)
+
+
+def _places(num_images, key):
+    """Where between a real and a generated image the gradient penalty is taken."""
+    return tf.random.stateless_uniform((num_images, 1, 1, 1), key, alg="philox")

@@ -1,12 +1,61 @@
-"""The trainers' optimizers: Keras's Adam, and those of TensorFlow Addons where that can be imported."""
+"""The trainers' optimizers: Keras's, and those of TensorFlow Addons where that can be imported; and schedules."""
 
 import importlib
 import inspect
 
-from keras_an.backend import keras
-from trainers.configs.schema import ADDONS_OPTIMIZERS
+import tensorflow as tf
 
-_LAST_RATE = 0.01  # of the learning rate, where it decays
+from keras_an.backend import keras
+from trainers.configs.schema import ADDONS_OPTIMIZERS, KERAS_OPTIMIZERS
+
+# Settings that each of Keras's takes, beside the rate.
+_SETTINGS = {
+    "adam": ("beta_1", "beta_2", "epsilon"),
+    "adamw": ("beta_1", "beta_2", "epsilon", "weight_decay"),
+    "sgd": ("momentum", "nesterov"),
+    "rmsprop": ("rho", "momentum", "epsilon"),
+}
+
+
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises in a line to where another schedule then is, as Model Garden's `LinearWarmup`.
+
+    Args:
+        after: the schedule, or a float; it too counts from the first update.
+        warmup_steps: positive integer, updates of the rise.
+        warmup_learning_rate: float, where it begins.
+    """
+
+    def __init__(self, after, warmup_steps, warmup_learning_rate=0.0):
+        super().__init__()
+        self._after, self._warmup_steps, self._first = after, warmup_steps, warmup_learning_rate
+
+    def __call__(self, step):
+        last = self._after_at(self._warmup_steps)
+        share = tf.cast(step, tf.float32) / self._warmup_steps
+        return tf.where(share < 1.0, self._first + share * (last - self._first), self._after_at(step))
+
+    def get_config(self):
+        return {
+            "after": self._after,
+            "warmup_steps": self._warmup_steps,
+            "warmup_learning_rate": self._first,
+        }
+
+    def _after_at(self, step):
+        return self._after(step) if callable(self._after) else tf.constant(self._after)
+
+
+def learning_rate(config):
+    """The float or `keras.optimizers.schedules.LearningRateSchedule` of a `schema.OptimizerConfig`."""
+    schedules, rate = keras.optimizers.schedules, config.learning_rate
+    if config.decay_steps and config.schedule == "cosine":
+        rate = schedules.CosineDecay(rate, config.decay_steps, alpha=config.alpha)
+    elif config.decay_steps and config.schedule == "polynomial":
+        rate = schedules.PolynomialDecay(rate, config.decay_steps, config.end_learning_rate, config.power)
+    if config.warmup_steps:
+        rate = LinearWarmup(rate, config.warmup_steps, config.warmup_learning_rate)
+    return rate
 
 
 def make(config, variables, average_decay, scales_losses=False):
@@ -18,12 +67,12 @@ def make(config, variables, average_decay, scales_losses=False):
         average_decay: of the "moving_average", which starts small as that of the averaged generator does.
         scales_losses: whether to scale losses, as float16 needs it.
     """
-    rate = config.learning_rate
-    if config.decay_steps:
-        rate = keras.optimizers.schedules.CosineDecay(rate, config.decay_steps, alpha=_LAST_RATE)
-    settings = rate, config.beta_1, config.beta_2, config.epsilon
-    is_keras = config.type == "adam"
-    optimizer = keras.optimizers.Adam(*settings) if is_keras else _addons(config.type, settings, average_decay)
+    rate, is_keras = learning_rate(config), config.type in KERAS_OPTIMIZERS
+    if is_keras:
+        settings = {name: getattr(config, name) for name in _SETTINGS[config.type]}
+        optimizer = getattr(keras.optimizers, KERAS_OPTIMIZERS[config.type])(rate, **settings)
+    else:
+        optimizer = _addons(config.type, (rate, config.beta_1, config.beta_2, config.epsilon), average_decay)
     if scales_losses:
         optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
     # Addons' are of the class that Keras had up to version 2.10, whose `build` has another name.

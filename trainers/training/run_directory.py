@@ -1,13 +1,23 @@
 """The folder of a run: made once, and never taken over by a run of something else."""
 
-import dataclasses
+import fnmatch
 import json
 import os
+import re
+
+from absl import logging
 
 from trainers import configs
+from trainers.configs.resuming import HELD, INEXACT, LEARNED
 from trainers.data import classes
 
 PARAMS_FILE = "params.yaml"
+
+# What systems, job schedulers, shells and a start that was cut off leave in a folder that nobody used.
+_LITTER = (
+    *(".*", "lost+found", "Thumbs.db", "desktop.ini", "*.log", "*.out", "*.err", "*.lock"),
+    *(f"{name}.partial" for name in (PARAMS_FILE, classes.NAMES_FILE)),
+)
 
 
 class RunDirectoryError(ValueError):
@@ -17,29 +27,43 @@ class RunDirectoryError(ValueError):
 def check(model_dir, params, must_exist=False):
     """Checks that the folder of a run is free, or belongs to the same run; writes nothing.
 
-    A later start may change how long or how often (`trainer`, `runtime`), but not the networks, losses, training data
-    or kinds of optimizers that the checkpoints were made with.
+    A later start may change what `trainers.configs.resuming` allows, and all else too where there is no checkpoint yet.
 
     Args:
         model_dir: the folder.
         params: `schema.ExperimentConfig`.
-        must_exist: whether the run must be there already.
+        must_exist: whether the run must be there already, for an evaluation: it may change what is learned from what.
 
     Raises:
         RunDirectoryError: where the folder belongs to another run or to something else, or the run is missing.
     """
-    if "://" in model_dir:
-        raise RunDirectoryError(f"--model_dir={model_dir} must be a folder of a file system; mount the bucket.")
+    _check_name(model_dir)
     path = os.path.join(model_dir, PARAMS_FILE)
-    if os.path.exists(path):
-        _check_same_run(path, params)
+    names = _names(model_dir)
+    if PARAMS_FILE in names:
+        old = configs.load_params(path)
+        if any(re.fullmatch(r"ckpt-\d+\.index", name) for name in names):
+            _check_same_run(path, old, params, is_read=must_exist)
     elif must_exist:
         raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {PARAMS_FILE} in it.")
-    elif os.path.isdir(model_dir) and os.listdir(model_dir):
+    elif others := [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LITTER)]:
         raise RunDirectoryError(
-            f"--model_dir={model_dir} is not empty and holds no {PARAMS_FILE}: it was made by something else. "
-            "Name a new folder."
+            f"--model_dir={model_dir} is not empty and holds no {PARAMS_FILE}: it was made by something else, which "
+            f"left {others[0]} there. Name a new folder."
         )
+
+
+def load(model_dir, overrides=()):
+    """The configuration of a run, with `key=value` texts over it.
+
+    Raises:
+        ValueError: where the folder holds no run, or an override does not fit.
+    """
+    _check_name(model_dir)
+    path = os.path.join(model_dir, PARAMS_FILE)
+    if not os.path.exists(path):
+        raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {PARAMS_FILE} in it.")
+    return configs.load_params(path, overrides)
 
 
 def prepare(model_dir, params, class_names=None):
@@ -51,31 +75,49 @@ def prepare(model_dir, params, class_names=None):
     path = os.path.join(model_dir, PARAMS_FILE)
     try:
         os.makedirs(model_dir, exist_ok=True)
-        _write(path, configs.dump(params))
+        write(path, configs.dump(params))
         if class_names:
-            _write(os.path.join(model_dir, classes.NAMES_FILE), json.dumps(list(class_names)))
+            write(os.path.join(model_dir, classes.NAMES_FILE), json.dumps(list(class_names)))
     except OSError as error:
         raise RunDirectoryError(f"--model_dir={model_dir} cannot be written: {error}") from error
 
 
-def _write(path, text):
+def write(path, text):
+    """Writes a text file, which is never seen in part."""
     with open(path + ".partial", "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(path + ".partial", path)
 
 
-def _check_same_run(path, params):
-    old = configs.load_params(path)
-    differences = configs.nested_differences(old.application, params.application, "application")
-    for field in () if differences else dataclasses.fields(params.task):
-        name = field.name
-        if name not in ("validation_data", "evaluation"):
-            pair = getattr(old.task, name), getattr(params.task, name)
-            differences += configs.nested_differences(*pair, f"task.{name}")
-    for name in configs.OPTIMIZERS:  # whose slots the checkpoints hold
-        kinds = getattr(old.trainer, name).type, getattr(params.trainer, name).type
-        differences += configs.nested_differences(*kinds, f"trainer.{name}.type")
-    if differences:
+def _check_name(model_dir):
+    if "://" in model_dir:
+        raise RunDirectoryError(f"--model_dir={model_dir} must be a folder of a file system; mount the bucket.")
+    if special := re.search(r"[][*?\\]", model_dir):
         raise RunDirectoryError(
-            f"{path} belongs to another run. It differs in {'; '.join(differences)}. Name a new --model_dir."
+            f"--model_dir={model_dir} must have no {special[0]} in it: TensorFlow takes the name for a pattern and "
+            "does not find the checkpoints again. Name or rename the folder otherwise."
+        )
+
+
+def _names(model_dir):
+    try:
+        return sorted(os.listdir(model_dir))
+    except (FileNotFoundError, NotADirectoryError):  # the latter is said where it is written
+        return []
+    except OSError as error:
+        raise RunDirectoryError(f"--model_dir={model_dir} cannot be read: {error}") from error
+
+
+def _check_same_run(path, old, new, is_read):
+    found = configs.changes(old, new)
+    refused = found[HELD] + ([] if is_read else found[LEARNED])
+    if refused:
+        raise RunDirectoryError(
+            f"{path} belongs to another run. It differs in {'; '.join(refused)}. Name a new --model_dir."
+        )
+    if found[INEXACT] and not is_read:
+        logging.warning(
+            "%s: the run goes on with other settings, and so not bit for bit as without a change: %s",
+            path,
+            "; ".join(found[INEXACT]),
         )

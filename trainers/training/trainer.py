@@ -116,7 +116,7 @@ class Trainer:
         for name in ("generator", "discriminator"):
             config = getattr(self.params.trainer, f"{name}_optimizer")
             optimizer = getattr(self, self.optimizers[name])
-            if not config.decay_steps:
+            if config.is_constant:
                 with self.strategy.scope():
                     optimizer.learning_rate = config.learning_rate
 
