@@ -1,5 +1,6 @@
 """What the mains of the trainers share: flags, errors in one line, and the modes."""
 
+import contextlib
 import os
 import sys
 
@@ -44,6 +45,11 @@ def main(argv, application, build):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    with contextlib.ExitStack() as at_end:
+        _main(application, build, at_end)
+
+
+def _main(application, build, at_end):
     import tensorflow as tf
 
     from trainers import configs
@@ -58,8 +64,10 @@ def main(argv, application, build):
         profile_steps = _steps(FLAGS.profile_steps)
         run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
         training_loop = build(params, FLAGS.model_dir, profile_steps)
+        at_end.callback(training_loop.close)
         if FLAGS.mode != "eval" and training_loop.workers.is_chief:
             # Networks, devices and data are as they must be; from here on the folder is this run's.
+            training_loop.lock.take()
             run_directory.prepare(FLAGS.model_dir, params, training_loop.class_names)
     except ValueError as error:
         logging.debug("The configuration was refused here:", exc_info=True)

@@ -1,12 +1,17 @@
 """What a main does when a run stops: one line, and a code that says whether starting again helps."""
 
+import os
+from contextlib import nullcontext
+
 import pytest
 import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
+from gan_test_case import contents
 from trainers import program
 from trainers.training import checkpoints, loop
+from trainers.training.run_lock import LOCK_FILE, RunLock
 from trainers.training.workers import Workers
 
 
@@ -21,6 +26,10 @@ class StoppedLoop:
         self.workers = Workers(tf.distribute.get_strategy())
         self.workers.is_chief = is_chief
         self.asked = []
+        self.lock = RunLock(flags.FLAGS.model_dir)
+
+    def close(self):
+        self.lock.release()
 
     def restore(self):
         return None
@@ -119,3 +128,41 @@ def test_profile_steps_reach_the_loop(model_dir):
     with flagsaver.flagsaver(profile_steps="10:20", mode="train"):
         program.main(["main"], "gan", lambda params, folder, steps: given.append(steps) or StoppedLoop(None))
     assert given == [(10, 20)]
+
+
+@pytest.mark.parametrize("reason", [None, ValueError("corrupt"), ZeroDivisionError()])
+def test_folder_is_locked_while_the_run_lasts(model_dir, reason):
+    def train(validate):
+        locked.append((model_dir / LOCK_FILE).exists())
+        if reason:
+            raise reason
+
+    def build(*unused):
+        stopped.train = train
+        return stopped
+
+    locked, stopped = [], StoppedLoop(None)
+    with flagsaver.flagsaver(mode="train"), pytest.raises((SystemExit, ZeroDivisionError)) if reason else nullcontext():
+        program.main(["main"], "gan", build)
+    assert locked == [True] and not (model_dir / LOCK_FILE).exists()
+
+
+def test_second_run_in_a_folder_exits_with_2_and_changes_nothing(model_dir, caplog):
+    first = RunLock(str(model_dir))
+    first.take()
+    before = contents(model_dir)
+    with pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(AssertionError("trains")))
+    assert caught.value.code == 2 and "one run a folder" in caplog.text and contents(model_dir) == before
+    first.check()
+    first.release()
+
+
+def test_folder_that_a_killed_run_left_with_a_lock_alone_is_free(model_dir):
+    model_dir.mkdir()
+    (model_dir / LOCK_FILE).write_text("{}")
+    os.utime(model_dir / LOCK_FILE, (1, 1))
+    stopped = StoppedLoop(None)
+    with flagsaver.flagsaver(mode="train"):
+        program.main(["main"], "gan", lambda *unused: stopped)
+    assert stopped.asked == [False]

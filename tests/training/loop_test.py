@@ -15,6 +15,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import plugin_event_accumulator
 
 from gan_test_case import small_params, summaries_of
 from trainers.training import loop
@@ -389,3 +390,47 @@ def test_no_call_takes_steps_of_two_phases(tmp_path):
     trainer.phase_ends = (3,)
     make_loop(tmp_path, trainer, steps_per_loop=4).train(validate=False)
     assert trainer.calls[:2] == [3, 1] and sum(trainer.calls) == 10
+
+
+def shown_by_tensorboard(folder, tag):
+    """The steps that TensorBoard shows."""
+    events = plugin_event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return [event.step for event in events.Tensors(tag)]
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("killed_at, begins", [(9, 5), (3, 0)])
+def test_restart_has_tensorboard_forget_what_came_after_the_checkpoint(tmp_path, killed_at, begins):
+    def kill():
+        raise KilledError
+
+    options = {"summary_interval": 1, "steps_per_loop": 1, "checkpoint_interval": 4, "validation_interval": 7}
+    killed = make_loop(tmp_path, CountingTrainer(at_step={killed_at: kill}), **options)
+    with pytest.raises(KilledError):
+        killed.train(validate=True)
+    killed.close()
+    for path in [*tmp_path.glob("ckpt-8*"), *tmp_path.glob("ckpt-7*")]:
+        path.unlink()  # the newest may be damaged
+    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, killed_at))
+    time.sleep(1.0)  # names of event files are of the second
+    resumed = make_loop(tmp_path, CountingTrainer(), **{**options, "validation_interval": 1000})
+    resumed.restore()
+    assert resumed.step == max(begins - 1, 0)
+    resumed.train(validate=False)
+    resumed.close()
+    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, 11))
+    assert shown_by_tensorboard(tmp_path / "train", "configuration") == [0]
+    if killed_at > 7:  # its evaluation is of another way
+        assert shown_by_tensorboard(tmp_path / "validation", "label_accuracy") == []
+
+
+def test_recovery_has_tensorboard_forget_what_is_done_again(tmp_path):
+    trainer = CountingTrainer({6: math.nan})
+    training_loop = make_loop(tmp_path, trainer, summary_interval=1, steps_per_loop=1)
+    training_loop.train(validate=False)
+    training_loop.close()
+    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, 11))

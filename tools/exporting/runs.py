@@ -15,13 +15,13 @@ def steps_of(model_dir):
 
 def scores_of(model_dir):
     """The scores of a run's evaluations: floats by name, by step, from the events that TensorBoard shows."""
-    from tensorboard.backend.event_processing import event_accumulator, tag_types
+    from tensorboard.backend.event_processing import plugin_event_accumulator, tag_types
     from tensorboard.util import tensor_util
 
     folder = os.path.join(model_dir, "validation")
     if not os.path.isdir(folder):
         return {}
-    events = event_accumulator.EventAccumulator(folder, size_guidance={tag_types.TENSORS: 0})
+    events = plugin_event_accumulator.EventAccumulator(folder, size_guidance={tag_types.TENSORS: 0})
     events.Reload()
     scores = {}
     for name in events.Tags()[tag_types.TENSORS]:

@@ -1,5 +1,6 @@
 """The outer loop that the trainers share: steps, checkpoints, summaries, evaluation, progress, and what goes wrong."""
 
+import contextlib
 import math
 import os
 import time
@@ -9,8 +10,10 @@ from absl import logging
 
 from trainers import configs
 from trainers.monitoring.pictures import write_png
+from trainers.monitoring.purging import has_events, purge
 from trainers.training.checkpoints import Checkpoints, NotFiniteError
 from trainers.training.progress import Progress
+from trainers.training.run_lock import RunLock
 from trainers.training.stop_signals import StopSignals
 from trainers.training.trainer import integer
 from trainers.training.workers import Workers
@@ -34,6 +37,9 @@ class TrainingLoop:
         model_dir: the run's folder.
         profile_steps: the first and the last of the steps that TensorBoard's profile shows, or None.
         class_names: of the training data, for the run's folder, or None.
+
+    Attributes:
+        lock: `RunLock` of the folder; the chief takes it before it restores in order to train.
     """
 
     def __init__(self, trainer, make_evaluator, make_dataset, params, model_dir, profile_steps=None, class_names=None):
@@ -45,11 +51,13 @@ class TrainingLoop:
         self._model_dir = model_dir
         self._profile_steps = profile_steps
         self.class_names = class_names
+        self.lock = RunLock(model_dir)
         self._scores = None
         self._saved_step = self._last_checkpoint = None
         self._seconds_per_step = 0.0
         self._recoveries = 0
         self._is_profiling = False
+        self._writers = {}
         self._spent = {"steps": 0.0, "evaluations": 0.0}  # seconds
         self._checkpoints = Checkpoints(
             trainer.checkpoint_items(),
@@ -57,7 +65,16 @@ class TrainingLoop:
             params.trainer.max_to_keep,
             self.workers.is_chief,
             is_local=params.runtime.distribution_strategy != "tpu",
+            check_lock=self.lock.check,
         )
+
+    def close(self):
+        """Waits for the last checkpoint, whatever became of it, and gives the folder back."""
+        with contextlib.suppress(OSError, ValueError):
+            self._checkpoints.wait()
+        for writer in self._writers.values():
+            writer.close()
+        self.lock.release()
 
     @property
     def step(self):
@@ -101,6 +118,7 @@ class TrainingLoop:
         config, start = self._params.trainer, self.step
         iterator = self._batches()
         progress = Progress(start, config.train_steps, is_shown=self.workers.is_chief)
+        self._forget_later_events()
         with self._writer("train").as_default(), progress, StopSignals() as signals:
             networks = self._trainer.describe()
             if not start and self.workers.is_chief:
@@ -124,6 +142,14 @@ class TrainingLoop:
             finally:
                 self._profile(at_end=True)
             self._report_time(time.perf_counter() - begin)
+
+    def _forget_later_events(self):
+        """Has TensorBoard drop what a run that was killed, or went back, had written beyond the present step."""
+        # Of a run that begins anew, also what it had written at the start.
+        first = self.step + 1 if self.step else 0
+        for name in ("train", "validation"):
+            if self.workers.is_chief and has_events(os.path.join(self._model_dir, name)):
+                purge(self._writer(name), first)
 
     def _batches(self):
         before = self._trainer.batches_before(self.step) + integer(self._trainer.skipped_batches)
@@ -167,6 +193,7 @@ class TrainingLoop:
             ) from error
         end = self._trainer.batches_before(step) + integer(self._trainer.skipped_batches)
         path = (self.restore(before=last) if self._recoveries else None) or self.restore(before=last + 1)
+        self._forget_later_events()
         self._recoveries += 1
         self._saved_step = None  # what is skipped from here on is not in the checkpoint
         self._trainer.skipped_batches.assign(end - self._trainer.batches_before(self.step))
@@ -211,9 +238,12 @@ class TrainingLoop:
             self._is_profiling = True
 
     def _writer(self, name):
+        """Of one file in this process, so that TensorBoard reads events in the order in which they were written."""
         if not self.workers.is_chief:
             return tf.summary.create_noop_writer()
-        return tf.summary.create_file_writer(os.path.join(self._model_dir, name))
+        if name not in self._writers:
+            self._writers[name] = tf.summary.create_file_writer(os.path.join(self._model_dir, name))
+        return self._writers[name]
 
     def evaluate(self):
         """Evaluates now: scalars and pictures go to `<model_dir>/validation`, the pictures also to PNG files.
@@ -223,14 +253,12 @@ class TrainingLoop:
         """
         begin = time.perf_counter()
         scores, pictures = self._evaluator.evaluate(), self._evaluator.pictures()
-        writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "validation"))
-        with writer.as_default(step=self.step):
+        with self._writer("validation").as_default(step=self.step):
             for name, value in scores.items():
                 tf.summary.scalar(name, value)
             for name, picture in pictures.items():
                 tf.summary.image(name, picture[None])
                 write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
-        writer.close()
         values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("Step %d, %s: %s", self.step, self._evaluator.made_of, values)
         self._scores = {"step": self.step, **scores}

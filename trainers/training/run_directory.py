@@ -5,6 +5,7 @@ import json
 import os
 
 from trainers import configs
+from trainers.training.run_lock import LOCK_FILE
 
 PARAMS_FILE = "params.yaml"
 CLASS_NAMES_FILE = "class_names.json"
@@ -35,7 +36,7 @@ def check(model_dir, params, must_exist=False):
         _check_same_run(path, params)
     elif must_exist:
         raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {PARAMS_FILE} in it.")
-    elif os.path.isdir(model_dir) and os.listdir(model_dir):
+    elif os.path.isdir(model_dir) and set(os.listdir(model_dir)) - {LOCK_FILE}:
         raise RunDirectoryError(
             f"--model_dir={model_dir} is not empty and holds no {PARAMS_FILE}: it was made by something else. "
             "Name a new folder."
