@@ -230,3 +230,39 @@ def test_scalars_name_both_networks(evaluator):
         "generator/block1_attention",
         "discriminator/block1_attention",
     }
+
+
+@pytest.fixture
+def corrupt(tmp_path):
+    """Settings of validation data of ten classes of which no image can be decoded."""
+    for label in range(10):
+        (tmp_path / "images" / "test" / str(label)).mkdir(parents=True)
+        (tmp_path / "images" / "test" / str(label) / "0.png").write_bytes(b"none")
+    return {
+        "task__validation_data__dataset": "folder",
+        "task__validation_data__path": tmp_path / "images",
+        "task__validation_data__skip_corrupt": "true",
+    }
+
+
+def test_real_images_of_a_class_that_are_equal_leave_out_their_spread_alone(networks, tmp_path, monkeypatch, caplog):
+    images, labels = digits()
+    first = np.array([np.flatnonzero(labels == label)[0] for label in labels])
+    open_source = input_pipelines.open_source
+    equal = input_pipelines.image_sources.array_source(images[first], labels, tuple("0123456789"))
+    monkeypatch.setattr(
+        input_pipelines, "open_source", lambda data, *args: equal if data.split == "test" else open_source(data, *args)
+    )
+    found = make_evaluator(tmp_path, networks).evaluate()
+    assert set(found) == SCORES - {"spread_ratio"} and all(np.isfinite(value) for value in found.values())
+    assert "Without spread_ratio: A ratio of spreads needs 2 images of a class" in caplog.text
+
+
+def test_validation_data_that_are_all_left_out_leave_the_scores_without_them(networks, tmp_path, corrupt, caplog):
+    evaluator = make_evaluator(tmp_path, networks, **corrupt)
+    assert {name.split("/")[0] for name in evaluator.scalars()} == {"generator"}
+    assert "no validation image can be used" in caplog.text
+    assert set(evaluator.evaluate()) == {"label_accuracy", "classifier_score"} and set(evaluator.pictures())
+    for name in ("frechet_distance", "kernel_distance", "precision, recall", "spread_ratio", "frechet_distance_floor"):
+        assert f"Without {name}: " in caplog.text
+    assert not (tmp_path / STATISTICS).exists()  # which would hold when the images are mended

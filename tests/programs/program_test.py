@@ -20,6 +20,7 @@ class StoppedLoop:
 
     step = 7
     class_names = None
+    failed_evaluations = {}
 
     def __init__(self, reason, is_chief=True):
         self._reason = reason
@@ -166,3 +167,20 @@ def test_folder_that_a_killed_run_left_with_a_lock_alone_is_free(model_dir):
     with flagsaver.flagsaver(mode="train"):
         program.main(["main"], "gan", lambda *unused: stopped)
     assert stopped.asked == [False]
+
+
+def test_evaluations_that_failed_are_told_at_the_end(model_dir, caplog):
+    stopped = StoppedLoop(None)
+    stopped.failed_evaluations = {4: "ZeroDivisionError: float\ndivision", 8: "KeyError: 1"}
+    with flagsaver.flagsaver(mode="train"), pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: stopped)
+    assert caught.value.code == 4 and stopped.asked == [False]
+    assert "2 evaluations failed: of step 4, ZeroDivisionError: float division; of step 8, KeyError: 1" in caplog.text
+
+
+def test_continuous_evaluation_neither_trains_nor_locks_nor_writes_a_configuration(model_dir):
+    stopped = StoppedLoop(AssertionError("trains"))
+    stopped.evaluate_continuously = lambda: stopped.asked.append("continuously")
+    with flagsaver.flagsaver(mode="continuous_eval"):
+        program.main(["main"], "gan", lambda *unused: stopped)
+    assert stopped.asked == ["continuously"] and not model_dir.exists()

@@ -1,6 +1,7 @@
 """The rules that a configuration keeps beyond the types of `schema`, each with its error."""
 
 import importlib
+import os
 
 from trainers.configs import schema
 from trainers.configs.explaining import ConfigError, nearest
@@ -26,6 +27,8 @@ def checked(params):
     if trainer.loss_upper_bound <= 0:
         raise ConfigError(f"`trainer.loss_upper_bound` must be positive. Received: {trainer.loss_upper_bound}")
     _check_at_least(0, "trainer.max_recoveries", trainer.max_recoveries)
+    _check_best_checkpoint(trainer)
+    _check_at_least(1, "trainer.continuous_eval_timeout", trainer.continuous_eval_timeout)
     for name in OPTIMIZERS:
         check_choice(f"trainer.{name}.type", getattr(trainer, name).type, ("adam", *schema.ADDONS_OPTIMIZERS))
         _check_at_least(0, f"trainer.{name}.decay_steps", getattr(trainer, name).decay_steps)
@@ -37,6 +40,20 @@ def checked(params):
     _check_data("task.validation_data", task.validation_data)
     (_check_gan if params.application == "gan" else _check_inpainting)(params)
     return params
+
+
+def _check_best_checkpoint(trainer):
+    check_choice("trainer.best_checkpoint_metric_comp", trainer.best_checkpoint_metric_comp, ("higher", "lower"))
+    folder, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
+    if bool(folder) != bool(metric):
+        raise ConfigError(
+            "`trainer.best_checkpoint_export_subdir` and `trainer.best_checkpoint_eval_metric` must be given together. "
+            f"Received: {folder!r} and {metric!r}"
+        )
+    if folder and (os.path.isabs(folder) or os.path.normpath(folder).split(os.sep)[0] in (".", "..")):
+        raise ConfigError(
+            f"`trainer.best_checkpoint_export_subdir` must be a folder in the run's. Received: {folder!r}"
+        )
 
 
 def check_addons(trainer):

@@ -70,11 +70,13 @@ class GanEvaluator:
         self._real = None
         self._probes = {}
         if discriminator is not None:
-            batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS))
-            self._probes = {
-                "generator": summaries.AttentionProbe(generator, self._latents(_FIXED_INPUTS)),
-                "discriminator": summaries.AttentionProbe(discriminator, [batch["image"], batch["label"]]),
-            }
+            self._probes = {"generator": summaries.AttentionProbe(generator, self._latents(_FIXED_INPUTS))}
+            batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS), None)
+            if batch is None:
+                logging.warning("Without statistics of the discriminator: no validation image can be used")
+            else:
+                inputs = [batch["image"], batch["label"]]
+                self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs)
 
     @property
     def made_of(self):
@@ -132,15 +134,16 @@ class GanEvaluator:
         """Scores the generator.
 
         Returns:
-            Floats by name. With Inception's features `fid`, `kid` and `inception_score`; with the classifier's
-            `frechet_distance`, `kernel_distance` and `classifier_score`. With both `precision` and `recall`, and where
-            `task.evaluation.intra_class` asks for it, `intra_fid` or `intra_frechet_distance`. With the classifier's
-            also `label_accuracy`: share of generated images that it gives their label; `classifier_test_accuracy`: its
-            accuracy on the real test images; `frechet_distance_floor`: between real training and test images;
-            `spread_ratio`: how far images of a class lie from their mean, generated over real.
+            Floats by name, without those that cannot be computed. With Inception's features `fid`, `kid` and
+            `inception_score`; with the classifier's `frechet_distance`, `kernel_distance` and `classifier_score`. With
+            both `precision` and `recall`, and where `task.evaluation.intra_class` asks for it, `intra_fid` or
+            `intra_frechet_distance`. With the classifier's also `label_accuracy`: share of generated images that it
+            gives their label; `classifier_test_accuracy`: its accuracy on the real test images;
+            `frechet_distance_floor`: between real training and test images; `spread_ratio`: how far images of a class
+            lie from their mean, generated over real.
 
         Raises:
-            ValueError: where the statistics of the real images are of something else, or a class has too few images.
+            ValueError: where the statistics of the real images are of something else.
         """
         if self._real is None:
             self._real = self._real_statistics()
@@ -160,8 +163,13 @@ class GanEvaluator:
         )
         if self._extractor.kind == "classifier":
             real = dict(self._real.scores)
-            result["spread_ratio"] = spread.result() / real.pop("class_spread")
-            result = {"label_accuracy": _accuracy(logits, labels), **result, **real}
+            spreads = spread.result(), real.pop("class_spread")
+            result = {
+                **scores.computed(("label_accuracy",), scores.accuracy, logits, labels),
+                **result,
+                **scores.computed(("spread_ratio",), scores.spread_ratio, *spreads),
+                **real,
+            }
         return result
 
     def sample(self, num_samples):
@@ -203,12 +211,13 @@ class GanEvaluator:
         if self._extractor.kind == "classifier":
             train_features, *_ = self._measured(self._task.train_data)
             values = {
-                "classifier_test_accuracy": _accuracy(logits, labels),
-                "frechet_distance_floor": scores.frechet_distance(features, train_features),
+                **scores.computed(("classifier_test_accuracy",), scores.accuracy, logits, labels),
+                **scores.computed(("frechet_distance_floor",), scores.frechet_distance, features, train_features),
                 "class_spread": spread,
             }
         statistics = real_statistics.RealStatistics(features, labels, values)
-        statistics.save(self._statistics_path, description)
+        if len(labels):
+            statistics.save(self._statistics_path, description)
         return statistics
 
     def _measured(self, data):
@@ -219,6 +228,8 @@ class GanEvaluator:
             parts.append((*self._features(batch["image"]), labels))
             if self._extractor.kind == "classifier":
                 spread.add(batch["image"].numpy(), labels)
+        if not parts:  # all are left out as corrupt
+            parts.append((np.zeros((0, 1), np.float32), np.zeros((0, 1), np.float32), np.zeros(0, np.int32)))
         return (*(np.concatenate(part) for part in zip(*parts)), spread.result())
 
     def _open(self, data):
@@ -262,7 +273,3 @@ class GanEvaluator:
             return tf.cast(tf.concat(self._strategy.experimental_local_results(values), axis=0), tf.float32)
 
         return [joined(values) for values in self._strategy.run(run_share)]
-
-
-def _accuracy(logits, labels):
-    return float(np.mean(np.argmax(logits, axis=-1) == labels))

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import glob
 import hashlib
 import math
 import os
@@ -241,6 +242,22 @@ class Checkpoints:
         if problem:
             raise ValueError(f"No checkpoint in {self._model_dir} is whole. {problem}")
         return None
+
+    def copy(self, step, folder):
+        """Writes the checkpoint of a step, which is that of the present weights, to another folder too."""
+        name, part = f"ckpt-{step}", os.path.join(folder, "part")
+        shutil.rmtree(part, ignore_errors=True)
+        os.mkdir(part)
+        try:
+            for found in glob.glob(f"{glob.escape(os.path.join(self._model_dir, name))}.*"):
+                shutil.copyfile(found, os.path.join(part, os.path.basename(found)))
+            if not os.path.exists(os.path.join(part, f"{name}.index")):
+                raise FileNotFoundError
+        except FileNotFoundError:  # where this process only evaluates, the one that trains may have removed it
+            self._write(tf.constant(os.path.join(part, name)))
+        for found in sorted(os.listdir(part), key=lambda name: name.endswith(".index")):
+            os.replace(os.path.join(part, found), os.path.join(folder, found))
+        os.rmdir(part)
 
     def _tell_state(self, paths):
         """Writes the state file, a `CheckpointState` as text, from which TensorFlow's tools know what there is."""
