@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.data import input_pipelines
-from trainers.evaluation import real_statistics, scores
+from trainers.evaluation import contents, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
 from trainers.evaluation.score_names import table
@@ -30,7 +30,8 @@ class GanEvaluator:
     Which, `task.evaluation.inception_path` says; the scores are called FID, KID and Inception score in the former
     alone. The real images are those of `task.validation_data`; what is known of them is kept in
     `real_statistics_<features>.npz` in the run's folder or in `task.evaluation.statistics_dir`. Each replica generates
-    its share of the images; which images these are does not depend on the number of replicas.
+    its share of the images; which images these are does not depend on the number of replicas. Where the images are not
+    there and statistics of them are, those will do without a discriminator.
 
     Args:
         params: `schema.ExperimentConfig`.
@@ -51,11 +52,6 @@ class GanEvaluator:
         self._seed = params.runtime.seed if seed is None else seed
         replicas = self._strategy.num_replicas_in_sync
         self._batch_size = -(-params.task.validation_data.global_batch_size // replicas) * replicas
-        self._num_images = self._open(params.task.validation_data).num_images
-        if self._num_images < _LEAST_IMAGES:
-            raise ValueError(
-                f"`task.validation_data` must hold at least {_LEAST_IMAGES} images. Received: {self._num_images}"
-            )
         evaluation = params.task.evaluation
         if evaluation.inception_path:
             # Outside the strategy's scope: a SavedModel's functions of mirrored variables cannot be called on replicas.
@@ -64,6 +60,15 @@ class GanEvaluator:
             self._extractor = ClassifierFeatures(params.task, model_dir)
         folder = evaluation.statistics_dir or model_dir
         self._statistics_path = os.path.join(folder, f"real_statistics_{self._extractor.kind}.npz")
+        self._data = {"validation_data": params.task.validation_data}
+        if self._extractor.kind == "classifier":
+            self._data["train_data"] = params.task.train_data  # of the floor
+        self._contents = self._describe_contents(must_be_there=discriminator is not None)
+        if self._contents["num_images"] < _LEAST_IMAGES:
+            raise ValueError(
+                f"`task.validation_data` must hold at least {_LEAST_IMAGES} images. "
+                f"Received: {self._contents['num_images']}"
+            )
         # Refused now rather than after thousands of steps. A classifier that is not there yet has no digest.
         if os.path.exists(self._statistics_path) and (evaluation.inception_path or self._extractor.is_trained):
             real_statistics.check(self._statistics_path, self.description())
@@ -118,16 +123,31 @@ class GanEvaluator:
             "features": self._extractor.kind,
             "weights_sha256": self._extractor.digest,
             "resizer": f"center crop, bicubic with antialias to {model.resolution}; then {resizer}",
-            "num_images": self._num_images,
             "image_channels": model.image_channels,
+            **self._contents,
         }
-        groups = {"validation_data": self._task.validation_data}
-        if self._extractor.kind == "classifier":
-            groups["train_data"] = self._task.train_data  # of the floor
-        for group, data in groups.items():
+        for group, data in self._data.items():
             for name, value in dataclasses.asdict(data).items():
                 if name not in _INDIFFERENT:
-                    result[f"{group}.{name}"] = value
+                    result[f"{group}.{name}"] = os.path.abspath(value) if name == "path" and value else value
+        return result
+
+    def _describe_contents(self, must_be_there):
+        """What the images are, as they lie there, or as the statistics tell where the images are not there."""
+        result, stored = {}, real_statistics.description_of(self._statistics_path)
+        for group, data in self._data.items():
+            names = [f"{group}.contents"] + (["num_images"] if group == "validation_data" else [])
+            if not must_be_there and not contents.are_there(data) and all(name in stored for name in names):
+                logging.warning(
+                    "The images of `task.%s` are not in %s: %s stands in for them.",
+                    group,
+                    os.path.join(data.path, data.split),
+                    self._statistics_path,
+                )
+                result.update({name: stored[name] for name in names})
+            else:
+                source = self._open(data)
+                result.update(zip(names, (contents.fingerprint(data, source), source.num_images)))
         return result
 
     def evaluate(self):
@@ -205,7 +225,7 @@ class GanEvaluator:
         description = self.description()
         if os.path.exists(self._statistics_path):
             return real_statistics.load(self._statistics_path, description)
-        logging.info("Measuring %d real images for %s", self._num_images, self._statistics_path)
+        logging.info("Measuring %d real images for %s", self._contents["num_images"], self._statistics_path)
         features, logits, labels, spread = self._measured(self._task.validation_data)
         values = {}
         if self._extractor.kind == "classifier":
