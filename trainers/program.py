@@ -1,5 +1,6 @@
 """What the mains of the trainers share: flags, errors in one line, and the modes."""
 
+import contextlib
 import os
 import sys
 
@@ -8,8 +9,9 @@ from absl import app, flags, logging
 FLAGS = flags.FLAGS
 
 # Of the process. What can be mended by another setting is 2; 75 asks for the same start again.
-EXIT_REFUSED, EXIT_DIVERGED, EXIT_NOT_WRITTEN, EXIT_START_AGAIN = 2, 3, 74, 75
+EXIT_REFUSED, EXIT_DIVERGED, EXIT_NOT_EVALUATED, EXIT_NOT_WRITTEN, EXIT_START_AGAIN = 2, 3, 4, 74, 75
 
+_TRAINING = ("train", "train_and_eval")  # modes
 SUMMARY = """
 Step {step} of {train_steps} in {model_dir}
 {table}
@@ -24,7 +26,7 @@ def define_flags():
     flags.DEFINE_string(
         "experiment", None, "Name of the experiment, see trainers/configs/experiments.py.", required=True
     )
-    flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval"], "What to do.")
+    flags.DEFINE_enum("mode", "train_and_eval", ["train", "eval", "train_and_eval", "continuous_eval"], "What to do.")
     flags.DEFINE_string("model_dir", None, "Folder of the run: checkpoints, events, params.yaml.", required=True)
     flags.DEFINE_multi_string("config_file", [], "YAML file over the experiment; may be given several times.")
     flags.DEFINE_multi_string(
@@ -46,6 +48,11 @@ def main(argv, application, build):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too; a run's log is the run's.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    with contextlib.ExitStack() as at_end:
+        _main(application, build, at_end)
+
+
+def _main(application, build, at_end):
     import tensorflow as tf
 
     from trainers import configs
@@ -64,8 +71,10 @@ def main(argv, application, build):
             classes.take_stored_number(params.task.model, FLAGS.model_dir)
         run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
         training_loop = build(params, FLAGS.model_dir, profile_steps)
-        if FLAGS.mode != "eval" and training_loop.workers.is_chief:
+        at_end.callback(training_loop.close)
+        if FLAGS.mode in _TRAINING and training_loop.workers.is_chief:
             # Networks, devices and data are as they must be; from here on the folder is this run's.
+            training_loop.lock.take()
             run_directory.prepare(FLAGS.model_dir, params, training_loop.class_names)
     except ValueError as error:
         logging.debug("The configuration was refused here:", exc_info=True)
@@ -92,10 +101,16 @@ def main(argv, application, build):
         _stop_where_others_are_lost(params, error)
     if scores:
         print(summary(training_loop, params, FLAGS.model_dir, scores))
+    failed = training_loop.failed_evaluations
+    if failed:
+        reasons = "; ".join(f"of step {step}, {_one_line(reason)}" for step, reason in list(failed.items())[:3])
+        _stop(EXIT_NOT_EVALUATED, f"The run is done, but {len(failed)} evaluations failed: {reasons}")
 
 
 def run(training_loop, params, model_dir, mode):
-    """Trains, evaluates, or both, and returns the last scores, or None where `mode` is "train" or another evaluates."""
+    """Trains, evaluates, or both, and returns the last scores, or None where there are none or another evaluates."""
+    if mode == "continuous_eval":
+        return training_loop.evaluate_continuously()
     restored = training_loop.restore()
     if mode == "eval" and not restored:
         raise ValueError(f"--model_dir={model_dir} holds no checkpoint to evaluate. Train first.")

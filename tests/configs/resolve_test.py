@@ -328,6 +328,20 @@ def test_nothing_is_written_where_the_experiment_is_unknown(tmp_path):
         ("runtime.grace_seconds=0", "`runtime.grace_seconds` must be positive. Received: 0.0"),
         ("trainer.loss_upper_bound=0", "`trainer.loss_upper_bound` must be positive. Received: 0.0"),
         ("trainer.max_recoveries=-1", "`trainer.max_recoveries` must not be negative. Received: -1"),
+        ("trainer.continuous_eval_timeout=0", "`trainer.continuous_eval_timeout` must be at least 1. Received: 0"),
+        ("trainer.best_checkpoint_export_subdir=best", "must be given together. Received: 'best' and ''"),
+        ("trainer.best_checkpoint_eval_metric=fid", "must be given together. Received: '' and 'fid'"),
+        (
+            "trainer.best_checkpoint_metric_comp=min",
+            r"`trainer.best_checkpoint_metric_comp` must be one of \('higher', 'lower'\)",
+        ),
+        *(
+            (
+                f"trainer.best_checkpoint_eval_metric=fid,trainer.best_checkpoint_export_subdir={folder}",
+                f"`trainer.best_checkpoint_export_subdir` must be a folder in the run's. Received: '{folder}'",
+            )
+            for folder in (".", "../best", "/tmp/best", "a/../..")
+        ),
         (
             "trainer.discriminator_optimizer.decay_steps=-1",
             "`trainer.discriminator_optimizer.decay_steps` must not be negative. Received: -1",

@@ -1,14 +1,17 @@
 """The classifier that stands in for Inception: trained once, kept whole, told apart by its weights."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from gan_test_case import small_params
-from keras_an.backend import keras
+from keras_an.backend import IS_KERAS_3, keras
 from trainers.data import input_pipelines
-from trainers.evaluation import classifier_features
+from trainers.evaluation import classifier_features, classifier_training
 from trainers.evaluation.classifier_features import WEIGHTS_FILE, ClassifierFeatures, build_classifier
+from trainers.evaluation.classifier_training import ClassifierTraining
 
 
 def make(folder, epochs=1):
@@ -85,3 +88,69 @@ def test_features_are_named_and_come_in_any_precision_as_float32():
 def test_its_scores_have_no_name_of_inception():
     assert ClassifierFeatures.kind == "classifier" and ClassifierFeatures.names.frechet == "frechet_distance"
     assert classifier_features.ClassifierFeatures.resizer == "none"
+
+
+class StoppedError(BaseException):
+    """Stands for a signal."""
+
+
+def stop_at(step, monkeypatch):
+    """Stops the training once a step is done, of all those of one fit."""
+    seen = []
+
+    def end(self, batch, logs=None):
+        real(self, batch, logs)
+        seen.append(batch)
+        if len(seen) == step:
+            raise StoppedError
+
+    real = ClassifierTraining.on_train_batch_end
+    monkeypatch.setattr(ClassifierTraining, "on_train_batch_end", end)
+
+
+def weights_of(extractor):
+    return [tf.convert_to_tensor(weight).numpy() for weight in extractor._model.weights]
+
+
+@pytest.mark.parametrize("stopped_at", [46, 50])  # 23 steps make an epoch
+def test_training_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch, caplog, stopped_at):
+    monkeypatch.setattr(classifier_training, "_SAVE_SECONDS", 0.0)
+    keras.utils.set_random_seed(7)
+    whole = make(tmp_path / "whole", epochs=3)
+    (tmp_path / "whole").mkdir()
+    whole.prepare()
+    (tmp_path / "stopped").mkdir()
+    keras.utils.set_random_seed(7)
+    with monkeypatch.context() as patches, pytest.raises(StoppedError):
+        stop_at(stopped_at, patches)
+        make(tmp_path / "stopped", epochs=3).prepare()
+    assert [path.name for path in (tmp_path / "stopped").iterdir()] == [classifier_training.PART_FOLDER]
+    keras.utils.set_random_seed(8)
+    extractor = make(tmp_path / "stopped", epochs=3)
+    with monkeypatch.context() as patches, caplog.at_level(logging.INFO, logger="absl"):
+        stop_at(69 - stopped_at + 1, patches)  # no more than are left
+        extractor.prepare()
+    assert f"The classifier goes on from step {stopped_at}." in caplog.text
+    assert [path.name for path in (tmp_path / "stopped").iterdir()] == [WEIGHTS_FILE]
+    if IS_KERAS_3:  # Keras 2 keeps the state of its random layers to itself
+        for first, second in zip(weights_of(whole), weights_of(extractor)):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_training_tells_where_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(classifier_training, "_TELL_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        make(tmp_path, epochs=2).prepare()
+    lines = [record.getMessage() for record in caplog.records if "Classifier: step" in record.getMessage()]
+    assert len(lines) == 46 and lines[-1].startswith("Classifier: step 46 of 46, loss ") and "ETA 0:00:00" in lines[-1]
+
+
+def test_checkpoint_of_another_classifier_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(classifier_training, "_SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patches, pytest.raises(StoppedError):
+        stop_at(2, patches)
+        make(tmp_path).prepare()
+    for path in (tmp_path / classifier_training.PART_FOLDER).glob("*.data*"):
+        path.write_bytes(b"none")
+    with pytest.raises(ValueError, match="is no checkpoint of this classifier: .* Remove .*classifier_part, to begin"):
+        make(tmp_path).prepare()

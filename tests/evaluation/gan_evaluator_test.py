@@ -1,13 +1,15 @@
 """The evaluator: what it scores and against what, on one replica and on two, and what it keeps and refuses."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from gan_test_case import SCORES, fake_inception, small_params
 from trainers.configs.networks import build_networks
-from trainers.data import input_pipelines
-from trainers.evaluation import gan_evaluator, inception_features, real_statistics
+from trainers.data import folder_source, input_pipelines
+from trainers.evaluation import contents, gan_evaluator, inception_features, real_statistics
 
 STATISTICS = "real_statistics_classifier.npz"
 
@@ -230,3 +232,126 @@ def test_scalars_name_both_networks(evaluator):
         "generator/block1_attention",
         "discriminator/block1_attention",
     }
+
+
+@pytest.fixture
+def corrupt(tmp_path):
+    """Settings of validation data of ten classes of which no image can be decoded."""
+    for label in range(10):
+        (tmp_path / "images" / "test" / str(label)).mkdir(parents=True)
+        (tmp_path / "images" / "test" / str(label) / "0.png").write_bytes(b"none")
+    return {
+        "task__validation_data__dataset": "folder",
+        "task__validation_data__path": tmp_path / "images",
+        "task__validation_data__skip_corrupt": "true",
+    }
+
+
+def test_real_images_of_a_class_that_are_equal_leave_out_their_spread_alone(networks, tmp_path, monkeypatch, caplog):
+    images, labels = digits()
+    first = np.array([np.flatnonzero(labels == label)[0] for label in labels])
+    open_source = input_pipelines.open_source
+    equal = input_pipelines.image_sources.array_source(images[first], labels, tuple("0123456789"))
+    monkeypatch.setattr(
+        input_pipelines, "open_source", lambda data, *args: equal if data.split == "test" else open_source(data, *args)
+    )
+    found = make_evaluator(tmp_path, networks).evaluate()
+    assert set(found) == SCORES - {"spread_ratio"} and all(np.isfinite(value) for value in found.values())
+    assert "Without spread_ratio: A ratio of spreads needs 2 images of a class" in caplog.text
+
+
+def test_validation_data_that_are_all_left_out_leave_the_scores_without_them(networks, tmp_path, corrupt, caplog):
+    evaluator = make_evaluator(tmp_path, networks, **corrupt)
+    assert {name.split("/")[0] for name in evaluator.scalars()} == {"generator"}
+    assert "no validation image can be used" in caplog.text
+    assert set(evaluator.evaluate()) == {"label_accuracy", "classifier_score"} and set(evaluator.pictures())
+    for name in ("frechet_distance", "kernel_distance", "precision, recall", "spread_ratio", "frechet_distance_floor"):
+        assert f"Without {name}: " in caplog.text
+    assert not (tmp_path / STATISTICS).exists()  # which would hold when the images are mended
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Settings of training and validation data that are PNG files of the digits, 8 of each class."""
+    images, labels = digits("train")
+    (tmp_path / "run").mkdir()
+    for split in ("train", "test"):
+        for label in range(10):
+            folder = tmp_path / "data" / split / str(label)
+            folder.mkdir(parents=True)
+            for number, image in enumerate(images[labels == label][:8]):
+                png = tf.io.encode_png(tf.cast(image * 127.5 + 127.5, tf.uint8)).numpy()
+                (folder / f"{number}.png").write_bytes(png)
+    return {
+        f"task__{group}__{name}": value
+        for group in ("train_data", "validation_data")
+        for name, value in (("dataset", "folder"), ("path", tmp_path / "data"))
+    }
+
+
+def other_image(path):
+    (path / "3.png").write_bytes((path / "4.png").read_bytes())
+
+
+def same_size(path):
+    """Another image of the same size and time, of which only the contents tell."""
+    found = (path / "3.png").stat()
+    content = bytearray((path / "3.png").read_bytes())
+    content[-20] ^= 1
+    (path / "3.png").write_bytes(content)
+    os.utime(path / "3.png", ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def touched(path):
+    os.utime(path / "3.png", (1, 1))
+
+
+@pytest.mark.parametrize("change", [other_image, same_size, touched])
+@pytest.mark.parametrize("split, group", [("test", "validation_data"), ("train", "train_data")])
+def test_statistics_of_images_that_changed_are_refused(networks, tmp_path, folders, monkeypatch, change, split, group):
+    monkeypatch.setattr(contents, "_SAMPLE", 80)  # all
+    make_evaluator(tmp_path / "run", networks, **folders).evaluate()
+    make_evaluator(tmp_path / "run", networks, **folders)
+    change(tmp_path / "data" / split / "7")
+    with pytest.raises(real_statistics.StatisticsError, match=f"{group}.contents: '80 files of "):
+        make_evaluator(tmp_path / "run", networks, **folders)
+
+
+def test_statistics_know_the_place_whatever_it_is_called(networks, tmp_path, folders, monkeypatch):
+    make_evaluator(tmp_path / "run", networks, **folders).evaluate()
+    monkeypatch.chdir(tmp_path)
+    relative = {key: "data" if key.endswith("path") else value for key, value in folders.items()}
+    make_evaluator(tmp_path / "run", networks, **relative)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    folder_source.open_folder.cache_clear()
+    moved = {key: "moved" if key.endswith("path") else value for key, value in folders.items()}
+    with pytest.raises(
+        real_statistics.StatisticsError, match="validation_data.path: '.*/data' in the file, '.*/moved'"
+    ):
+        make_evaluator(tmp_path / "run", networks, **moved)
+
+
+def test_statistics_stand_in_for_images_that_are_not_there(networks, tmp_path, folders, caplog):
+    expected = make_evaluator(tmp_path / "run", networks, **folders)
+    scores = expected.evaluate()
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    folder_source.open_folder.cache_clear()  # as in a later process
+    with pytest.raises(ValueError, match="there is no folder"):  # training looks at images
+        make_evaluator(tmp_path / "run", networks, **folders)
+    with pytest.raises(ValueError, match="there is no folder"):
+        make_evaluator(tmp_path / "other", networks[:1], **folders)
+    evaluator = make_evaluator(tmp_path / "run", networks[:1], **folders)
+    assert evaluator.evaluate() == pytest.approx(scores, rel=1e-6)
+    assert evaluator.description() == expected.description()
+    assert "`task.validation_data` are not in" in caplog.text and "stands in for them" in caplog.text
+
+
+def test_statistics_of_other_digits_are_refused(evaluated, networks, monkeypatch):
+    _, model_dir, _ = evaluated
+    images, labels = digits()
+    changed = images.copy()
+    changed[0, 5, 5] = 0.5
+    other = input_pipelines.image_sources.array_source(changed, labels, tuple("0123456789"))
+    monkeypatch.setattr(input_pipelines, "open_source", lambda data, *args: other)
+    with pytest.raises(real_statistics.StatisticsError, match="validation_data.contents: 'sha256 "):
+        make_evaluator(model_dir, networks)

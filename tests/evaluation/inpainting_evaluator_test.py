@@ -154,3 +154,29 @@ def test_validation_images_are_spread_over_all_and_in_order():
     assert few.shape == (3, 32, 32, 3) and len(many) == 6 * 64  # squares of three photographs
     np.testing.assert_array_equal(few, many[[0, 191, 383]])
     assert tf.reduce_max(tf.abs(many)) <= 1
+
+
+def test_validation_data_that_are_all_left_out_leave_no_scores(tmp_path, caplog):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "0.png").write_bytes(b"none")
+    params = small_params(
+        task__validation_data__dataset="folder",
+        task__validation_data__path=tmp_path,
+        task__validation_data__skip_corrupt="true",
+    )
+    evaluator = inpainting_evaluator.InpaintingEvaluator(params, build_inpainting_generator(params))
+    assert evaluator.scalars() == evaluator.evaluate() == evaluator.pictures() == {}
+    assert "no validation image can be used" in caplog.text and "0 images" in evaluator.table({})
+
+
+def test_measure_that_no_image_has_is_left_out(monkeypatch, caplog):
+    """As of a hole at the edge, where no window of SSIM has its middle."""
+    params = small_params(task__evaluation__masks="[center]", task__evaluation__biharmonic="false")
+    evaluator = inpainting_evaluator.InpaintingEvaluator(params, build_inpainting_generator(params))
+    edge = np.zeros_like(evaluator._masks["center"])
+    edge[:, :3] = 1.0
+    monkeypatch.setattr(evaluator, "_masks", {"center": edge})
+    found = evaluator.evaluate()
+    assert "center/ssim_hole" not in found and "center/l1_hole" in found and "center/ssim_hole_mean_fill" not in found
+    assert "Without center/ssim_hole: it is nan" in caplog.text
+    assert "  -" in evaluator.table(found)

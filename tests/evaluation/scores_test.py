@@ -213,3 +213,29 @@ def test_all_scores_have_the_names_of_the_network(intra_class):
     expected = ["fid", "kid", "inception_score", "precision", "recall"]
     assert list(by_inception) == expected + ["intra_fid"] * intra_class
     assert list(by_inception.values()) == list(by_classifier.values())
+
+
+def test_scores_that_cannot_be_computed_are_left_out_with_the_reason(caplog):
+    few = features_of(3), np.zeros(3, np.int32)
+    generated = features_of(40), RANDOM.normal(size=(40, 5)).astype(np.float32), np.arange(40, dtype=np.int32) % 2
+    found = scores.evaluate(score_names.INCEPTION_NAMES, few, generated, intra_class=True)
+    assert set(found) == {"fid", "kid", "inception_score"}
+    assert "Without precision, recall: Precision and recall with 3 neighbours needs at least 4 images" in caplog.text
+    assert "Without intra_fid: A distance within classes needs at least 2 real images" in caplog.text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_left_out(caplog, value):
+    assert scores.computed(("first", "second"), lambda: (1.5, value)) == {"first": 1.5}
+    assert f"Without second: it is {value}" in caplog.text
+
+
+@pytest.mark.parametrize("generated, real", [(1.0, 0.0), (1.0, 1e-6), (np.nan, 1.0), (1.0, np.nan)])
+def test_spread_without_two_images_that_differ_has_no_ratio(generated, real):
+    with pytest.raises(ValueError, match=f"Received spreads of {generated} and {real}"):
+        scores.spread_ratio(generated, real)
+
+
+def test_accuracy_of_no_images_is_an_error():
+    with pytest.raises(ValueError, match="An accuracy needs at least 1 images"):
+        scores.accuracy(np.zeros((0, 3)), np.zeros(0))

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / "trainers" / "launch"
 PAGE = ROOT / "docs" / "clusters.md"
 SHELL = sorted(path.name for path in LAUNCH.iterdir() if path.suffix in (".sh", ".sbatch"))
-PERMANENT = {program.EXIT_REFUSED, program.EXIT_DIVERGED, program.EXIT_NOT_WRITTEN}
+PERMANENT = {program.EXIT_REFUSED, program.EXIT_DIVERGED, program.EXIT_NOT_EVALUATED, program.EXIT_NOT_WRITTEN}
 
 # The fields that the files use, by path, as the API references of Kubernetes and of Kubeflow's operator have them.
 OBJECT = {"apiVersion": str, "kind": str, "metadata.name": str}
@@ -399,7 +399,7 @@ def test_file_fits_the_code_and_itself(name, tmp_path):
         ("kubernetes_job.yaml", "port: 2222", "port: 2223"),
         ("kubernetes_job.yaml", "containerPort: 2222", "containerPort: 2223"),
         ("kubernetes_job.yaml", "WORKER_HOSTS", "WORKERS"),
-        ("kubernetes_job.yaml", "[2, 3, 74]", "[2, 3, 75]"),
+        ("kubernetes_job.yaml", "[2, 3, 4, 74]", "[2, 3, 4, 75]"),
         ("kubernetes_job.yaml", "containerName: trainer", "containerName: main"),
         ("kubernetes_job.yaml", "restartPolicy: Never", "restartPolicy: OnFailure"),
         ("kubernetes_job.yaml", "nvidia.com/gpu: 4", "nvidia.com/gpu: 8"),

@@ -1,12 +1,17 @@
 """What a main does when a run stops: one line, and a code that says whether starting again helps."""
 
+import os
+from contextlib import nullcontext
+
 import pytest
 import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
+from gan_test_case import contents
 from trainers import program
 from trainers.training import checkpoints, loop
+from trainers.training.run_lock import LOCK_FILE, RunLock
 from trainers.training.workers import Workers
 
 
@@ -15,12 +20,17 @@ class StoppedLoop:
 
     step = 7
     class_names = None
+    failed_evaluations = {}
 
     def __init__(self, reason, is_chief=True):
         self._reason = reason
         self.workers = Workers(tf.distribute.get_strategy())
         self.workers.is_chief = is_chief
         self.asked = []
+        self.lock = RunLock(flags.FLAGS.model_dir)
+
+    def close(self):
+        self.lock.release()
 
     def restore(self):
         return None
@@ -126,3 +136,58 @@ def test_profile_steps_reach_the_loop(model_dir):
     with flagsaver.flagsaver(profile_steps="10:20", mode="train"):
         program.main(["main"], "gan", lambda params, folder, steps: given.append(steps) or StoppedLoop(None))
     assert given == [(10, 20)]
+
+
+@pytest.mark.parametrize("reason", [None, ValueError("corrupt"), ZeroDivisionError()])
+def test_folder_is_locked_while_the_run_lasts(model_dir, reason):
+    def train(validate):
+        locked.append((model_dir / LOCK_FILE).exists())
+        if reason:
+            raise reason
+
+    def build(*unused):
+        stopped.train = train
+        return stopped
+
+    locked, stopped = [], StoppedLoop(None)
+    with flagsaver.flagsaver(mode="train"), pytest.raises((SystemExit, ZeroDivisionError)) if reason else nullcontext():
+        program.main(["main"], "gan", build)
+    assert locked == [True] and not (model_dir / LOCK_FILE).exists()
+
+
+def test_second_run_in_a_folder_exits_with_2_and_changes_nothing(model_dir, caplog):
+    first = RunLock(str(model_dir))
+    first.take()
+    before = contents(model_dir)
+    with pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: StoppedLoop(AssertionError("trains")))
+    assert caught.value.code == 2 and "one run a folder" in caplog.text and contents(model_dir) == before
+    first.check()
+    first.release()
+
+
+def test_folder_that_a_killed_run_left_with_a_lock_alone_is_free(model_dir):
+    model_dir.mkdir()
+    (model_dir / LOCK_FILE).write_text("{}")
+    os.utime(model_dir / LOCK_FILE, (1, 1))
+    stopped = StoppedLoop(None)
+    with flagsaver.flagsaver(mode="train"):
+        program.main(["main"], "gan", lambda *unused: stopped)
+    assert stopped.asked == [False]
+
+
+def test_evaluations_that_failed_are_told_at_the_end(model_dir, caplog):
+    stopped = StoppedLoop(None)
+    stopped.failed_evaluations = {4: "ZeroDivisionError: float\ndivision", 8: "KeyError: 1"}
+    with flagsaver.flagsaver(mode="train"), pytest.raises(SystemExit) as caught:
+        program.main(["main"], "gan", lambda *unused: stopped)
+    assert caught.value.code == 4 and stopped.asked == [False]
+    assert "2 evaluations failed: of step 4, ZeroDivisionError: float division; of step 8, KeyError: 1" in caplog.text
+
+
+def test_continuous_evaluation_neither_trains_nor_locks_nor_writes_a_configuration(model_dir):
+    stopped = StoppedLoop(AssertionError("trains"))
+    stopped.evaluate_continuously = lambda: stopped.asked.append("continuously")
+    with flagsaver.flagsaver(mode="continuous_eval"):
+        program.main(["main"], "gan", lambda *unused: stopped)
+    assert stopped.asked == ["continuously"] and not model_dir.exists()

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tools.exporting import exports, generators, runs
 from tools.exporting.gan_serving import GanServing
 from trainers import configs
 from trainers.configs import networks
+from trainers.monitoring import event_writers
 
 # A program that knows of TensorFlow alone.
 CONSUMER = """
@@ -364,6 +366,41 @@ def test_best_is_of_those_that_are_there(tmp_path, direction, expected):
     for step in (4, 8):
         (tmp_path / f"ckpt-{step}.index").touch()
     assert runs.best_checkpoint(str(tmp_path), f"{direction}:distance") == str(tmp_path / f"ckpt-{expected}")
+
+
+@pytest.mark.parametrize("best, expected", [("min:distance", "best/ckpt-2"), ("max:accuracy", "best/ckpt-2")])
+def test_best_is_also_looked_for_where_the_run_keeps_it(tmp_path, best, expected):
+    """Step 2 is no more in the run's folder, and step 4 is in both."""
+    writer = tf.summary.create_file_writer(str(tmp_path / "validation"))
+    with writer.as_default():
+        for step, value in ((2, 1.0), (4, 2.0)):
+            tf.summary.scalar("distance", value, step=step)
+    writer.close()
+    (tmp_path / "best").mkdir()
+    for path in ("ckpt-4.index", "best/ckpt-2.index"):
+        (tmp_path / path).touch()
+    info = {"distance": 1.0, "accuracy": 0.5, "best_ckpt_global_step": 2}
+    (tmp_path / "best" / "best_ckpt_info.txt").write_text(json.dumps(info))
+    assert runs.best_checkpoint(str(tmp_path), best) == str(tmp_path / expected)
+    (tmp_path / "best" / "ckpt-2.index").unlink()
+    assert runs.best_checkpoint(str(tmp_path), "min:distance") == str(tmp_path / "ckpt-4")
+
+
+def test_best_is_not_of_scores_that_a_run_went_back_from(tmp_path):
+    """Step 8 was reached twice: once before the run was killed."""
+    for number, (step, value) in enumerate(((8, 0.1), (4, None), (8, 3.0), (12, 2.0))):
+        if number:
+            time.sleep(1.0)  # names of event files are of the second
+        writer = tf.summary.create_file_writer(str(tmp_path / "validation"))
+        if value is None:
+            event_writers.purge(writer, step + 1)
+        else:
+            with writer.as_default():
+                tf.summary.scalar("distance", value, step=step)
+        writer.close()
+    for step in (8, 12):
+        (tmp_path / f"ckpt-{step}.index").touch()
+    assert runs.best_checkpoint(str(tmp_path), "min:distance") == str(tmp_path / "ckpt-12")
 
 
 def test_weights_that_are_not_finite_are_refused(model_dir, tmp_path, caplog):

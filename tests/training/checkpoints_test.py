@@ -265,3 +265,36 @@ def test_file_system_that_takes_no_more_leaves_the_last_checkpoint(tmp_path, wei
     assert contents(tmp_path) == before
     save(checkpoints, weight, 3)
     assert checkpoints.restore() == str(tmp_path / "ckpt-3")
+
+
+def test_later_checkpoints_that_another_process_wrote_are_left(tmp_path, weight):
+    """A run stood still at step 4 while another one, from the same step, went on."""
+    save(make_checkpoints(tmp_path, weight), weight, 2, 4)
+    stood_still, other = make_checkpoints(tmp_path, weight), make_checkpoints(tmp_path, weight)
+    stood_still.restore()
+    other.restore()
+    save(other, weight, 12, 16)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="ckpt-12, .*ckpt-16 came while this run went on to step 6: another process"):
+        save(stood_still, weight, 6)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("calls_before", [0, 1])
+def test_run_that_lost_its_folder_writes_and_removes_nothing(tmp_path, weight, calls_before):
+    """Neither where it is lost before the checkpoint is written, nor where it is while the checkpoint is moved."""
+
+    def check_lock():
+        calls.append(None)
+        if lost and len(calls) > calls_before:
+            raise ValueError("another has taken over")
+
+    lost, calls, checkpoints = [], [], make_checkpoints(tmp_path, weight, check_lock=check_lock)
+    save(checkpoints, weight, 1)
+    before = contents(tmp_path)
+    lost.append(True)
+    calls.clear()
+    with pytest.raises(ValueError, match="taken over"):
+        save(checkpoints, weight, 2)
+    after = contents(tmp_path)
+    assert {path: after[path] for path in before} == before and checkpoints.paths == [str(tmp_path / "ckpt-1")]

@@ -3,6 +3,7 @@
 The file is long because all tests share one stand-in for a trainer.
 """
 
+import json
 import logging
 import math
 import os
@@ -15,9 +16,10 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import plugin_event_accumulator
 
 from gan_test_case import small_params, summaries_of
-from trainers.training import loop
+from trainers.training import loop, validation
 from trainers.training.checkpoints import NotFiniteError
 
 
@@ -83,7 +85,9 @@ class FixedEvaluator:
         return {"samples": np.full((4, 6, 3), 7, np.uint8)}
 
 
-def make_loop(model_dir, trainer, evaluator=None, profile_steps=None, grace_seconds=1000.0, **overrides):
+def make_loop(
+    model_dir, trainer, evaluator=None, profile_steps=None, grace_seconds=1000.0, strategy="off", **overrides
+):
     settings = {
         "train_steps": 10,
         "steps_per_loop": 3,
@@ -95,6 +99,7 @@ def make_loop(model_dir, trainer, evaluator=None, profile_steps=None, grace_seco
     }
     params = small_params(**{f"trainer__{name}": value for name, value in settings.items()})
     params.runtime.grace_seconds = grace_seconds
+    params.runtime.distribution_strategy = strategy
     return loop.TrainingLoop(
         trainer,
         lambda: evaluator or FixedEvaluator(),
@@ -389,3 +394,259 @@ def test_no_call_takes_steps_of_two_phases(tmp_path):
     trainer.phase_ends = (3,)
     make_loop(tmp_path, trainer, steps_per_loop=4).train(validate=False)
     assert trainer.calls[:2] == [3, 1] and sum(trainer.calls) == 10
+
+
+def shown_by_tensorboard(folder, tag):
+    """The steps that TensorBoard shows."""
+    events = plugin_event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return [event.step for event in events.Tensors(tag)]
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("killed_at, begins", [(9, 5), (3, 0)])
+def test_restart_has_tensorboard_forget_what_came_after_the_checkpoint(tmp_path, killed_at, begins):
+    def kill():
+        raise KilledError
+
+    options = {"summary_interval": 1, "steps_per_loop": 1, "checkpoint_interval": 4, "validation_interval": 7}
+    killed = make_loop(tmp_path, CountingTrainer(at_step={killed_at: kill}), **options)
+    with pytest.raises(KilledError):
+        killed.train(validate=True)
+    killed.close()
+    for path in [*tmp_path.glob("ckpt-8*"), *tmp_path.glob("ckpt-7*")]:
+        path.unlink()  # the newest may be damaged
+    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, killed_at))
+    time.sleep(1.0)  # names of event files are of the second
+    resumed = make_loop(tmp_path, CountingTrainer(), **{**options, "validation_interval": 1000})
+    resumed.restore()
+    assert resumed.step == max(begins - 1, 0)
+    resumed.train(validate=False)
+    resumed.close()
+    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, 11))
+    assert shown_by_tensorboard(tmp_path / "train", "configuration") == [0]
+    if killed_at > 7:  # its evaluation is of another way
+        assert shown_by_tensorboard(tmp_path / "validation", "label_accuracy") == []
+
+
+def test_recovery_has_tensorboard_forget_what_is_done_again(tmp_path):
+    trainer = CountingTrainer({6: math.nan})
+    training_loop = make_loop(tmp_path, trainer, summary_interval=1, steps_per_loop=1)
+    training_loop.train(validate=False)
+    training_loop.close()
+    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, 11))
+
+
+class FailingEvaluator(FixedEvaluator):
+    """Fails at some evaluations, by number from 1."""
+
+    def __init__(self, errors):
+        super().__init__()
+        self._errors = errors
+
+    def evaluate(self):
+        scores = super().evaluate()
+        if self.evaluations in self._errors:
+            raise self._errors[self.evaluations]
+        return scores
+
+
+def test_evaluation_that_fails_is_logged_and_counted_and_training_goes_on(tmp_path, caplog):
+    evaluator = FailingEvaluator({1: ZeroDivisionError("float division by zero"), 3: ValueError("no images")})
+    training_loop = make_loop(tmp_path, CountingTrainer(), evaluator, validation_interval=4)
+    training_loop.train(validate=True)
+    assert training_loop.step == 10 and evaluator.evaluations == 3
+    assert training_loop.failed_evaluations == {
+        4: "ZeroDivisionError: float division by zero",
+        10: "ValueError: no images",
+    }
+    assert "The evaluation of step 4 failed" in caplog.text and "Traceback" in caplog.text
+    assert training_loop.last_scores() is None and evaluator.evaluations == 3  # not again
+    assert set(summaries_of(tmp_path / "validation")["label_accuracy"]) == {8}
+
+
+def test_worker_that_is_lost_in_an_evaluation_ends_the_run(tmp_path):
+    """Of several: all must start again."""
+    evaluator = FailingEvaluator({1: tf.errors.UnavailableError(None, None, "reset by peer")})
+    training_loop = make_loop(tmp_path, CountingTrainer(), evaluator, strategy="tpu", validation_interval=4)
+    with pytest.raises(tf.errors.UnavailableError):
+        training_loop.train(validate=True)
+
+
+def test_evaluation_of_a_run_that_is_done_fails_as_ever(tmp_path):
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    done = make_loop(tmp_path, CountingTrainer(), FailingEvaluator({1: ValueError("no images")}))
+    done.restore()
+    with pytest.raises(ValueError, match="no images"):
+        done.last_scores()
+
+
+class SlowEvaluator(FixedEvaluator):
+    """Gets a signal, and takes longer than anybody waits."""
+
+    def evaluate(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(6000):
+            time.sleep(0.01)
+        return super().evaluate()
+
+
+@pytest.mark.parametrize("step", [6, 10])
+def test_signal_cuts_off_an_evaluation(tmp_path, step):
+    before, begin = signal.getsignal(signal.SIGTERM), time.monotonic()
+    evaluator = SlowEvaluator()
+    training_loop = make_loop(tmp_path, CountingTrainer(), evaluator, validation_interval=step)
+    with pytest.raises(loop.PreemptedError, match=f"saved at step {step}"):
+        training_loop.train(validate=True)
+    assert time.monotonic() - begin < 30 and evaluator.evaluations == 0 and not training_loop.failed_evaluations
+    assert checkpoints(tmp_path)[-1] == step and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_signal_cuts_off_the_evaluation_of_a_run_that_is_done(tmp_path):
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    done = make_loop(tmp_path, CountingTrainer(), SlowEvaluator())
+    done.restore()
+    with pytest.raises(loop.PreemptedError, match="Stopped by a signal during the evaluation of step 10"):
+        done.last_scores()
+
+
+BEST = {"best_checkpoint_export_subdir": "best", "best_checkpoint_eval_metric": "distance"}
+
+
+class RankedEvaluator(FixedEvaluator):
+    """Gives one `distance` after the other."""
+
+    def __init__(self, *distances):
+        super().__init__()
+        self._distances = distances
+
+    def evaluate(self):
+        self.evaluations += 1
+        distance = self._distances[self.evaluations - 1]
+        return {"label_accuracy": 0.5} if distance is None else {"distance": distance, "label_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    "comparison, distances, best",
+    [
+        ("lower", (3.0, 1.0, 1.0, 2.0, None), 4),
+        ("higher", (3.0, 1.0, 3.0, 4.0, 2.0), 8),
+        ("higher", (None, 1.0, None, 0.5, None), 4),
+    ],
+)
+def test_best_checkpoint_is_kept(tmp_path, comparison, distances, best, caplog):
+    options = {**BEST, "best_checkpoint_metric_comp": comparison, "validation_interval": 2, "max_to_keep": 1}
+    training_loop = make_loop(tmp_path, CountingTrainer(), RankedEvaluator(*distances), **options)
+    training_loop.train(validate=True)
+    assert checkpoints(tmp_path) == [10] and checkpoints(tmp_path / "best") == [best]
+    assert {path.name for path in (tmp_path / "best").iterdir()} == {
+        "best_ckpt_info.txt",
+        "checkpoint",
+        f"ckpt-{best}.index",
+        f"ckpt-{best}.data-00000-of-00001",
+    }
+    info = json.loads((tmp_path / "best" / "best_ckpt_info.txt").read_text())
+    assert info["best_ckpt_global_step"] == best and info["distance"] == distances[best // 2 - 1]
+    path = tf.train.latest_checkpoint(str(tmp_path / "best"))
+    assert path == str(tmp_path / "best" / f"ckpt-{best}")
+    reader = tf.train.load_checkpoint(path)
+    assert reader.get_tensor("total/.ATTRIBUTES/VARIABLE_VALUE") == sum(range(best))
+    if None in distances:
+        assert "has no `trainer.best_checkpoint_eval_metric` 'distance' among its scores: label_accuracy" in caplog.text
+
+
+def test_best_checkpoint_outlives_a_restart_and_a_better_one_takes_its_place(tmp_path):
+    options = {**BEST, "best_checkpoint_metric_comp": "lower", "validation_interval": 4}
+    make_loop(tmp_path, CountingTrainer(), RankedEvaluator(2.0, 1.0), train_steps=8, **options).train(validate=True)
+    for train_steps, distance, best in ((12, 1.5, 8), (16, 0.5, 16)):
+        resumed = make_loop(tmp_path, CountingTrainer(), RankedEvaluator(distance), train_steps=train_steps, **options)
+        resumed.restore()
+        resumed.train(validate=True)
+        assert checkpoints(tmp_path / "best") == [best]
+
+
+def test_best_checkpoint_that_is_not_there_is_none(tmp_path):
+    options = {**BEST, "validation_interval": 100}
+    make_loop(tmp_path, CountingTrainer(), RankedEvaluator(2.0), train_steps=8, **options).train(validate=True)
+    (tmp_path / "best" / "ckpt-8.index").unlink()
+    resumed = make_loop(tmp_path, CountingTrainer(), RankedEvaluator(1.0), **options)
+    resumed.restore()
+    resumed.train(validate=True)
+    assert checkpoints(tmp_path / "best") == [10]
+
+
+def test_no_best_checkpoint_where_none_is_asked_for(tmp_path):
+    make_loop(tmp_path, CountingTrainer()).train(validate=True)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir() and path.name not in ("train", "validation")]
+
+
+@pytest.fixture
+def quick_polls(monkeypatch):
+    monkeypatch.setattr(validation, "_POLL_SECONDS", 0.01)
+
+
+def test_continuous_evaluation_scores_checkpoints_as_they_come_and_ends_with_the_last(tmp_path, quick_polls):
+    class Evaluator(FixedEvaluator):
+        def evaluate(self):
+            seen.append(int(trainer.step))
+            assert int(trainer.total) == sum(range(seen[-1]))
+            if seen[-1] < 10:  # the other process goes on meanwhile
+                train_to({4: 6, 6: 10}[seen[-1]])
+            return super().evaluate()
+
+    def train_to(step):
+        trains = make_loop(tmp_path, CountingTrainer(), train_steps=step, checkpoint_interval=4, max_to_keep=1)
+        trains.restore()
+        trains.train(validate=False)
+
+    seen, trainer = [], CountingTrainer()
+    train_to(4)
+    scores = make_loop(tmp_path, trainer, Evaluator(), **BEST).evaluate_continuously()
+    assert seen == [4, 6, 10] and scores == {"step": 10, "label_accuracy": 0.5}
+    assert set(summaries_of(tmp_path / "validation")["label_accuracy"]) == {4, 6, 10}
+    assert checkpoints(tmp_path) == [10] and not (tmp_path / "run.lock").exists()
+
+
+def test_continuous_evaluation_keeps_the_best_also_where_training_has_removed_it(tmp_path, quick_polls):
+    class Evaluator(RankedEvaluator):
+        def evaluate(self):
+            for path in tmp_path.glob("ckpt-*"):
+                path.unlink()
+            return super().evaluate()
+
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    make_loop(tmp_path, CountingTrainer(), Evaluator(1.0), **BEST).evaluate_continuously()
+    restored = CountingTrainer()
+    tf.train.Checkpoint(**restored.checkpoint_items()).restore(str(tmp_path / "best" / "ckpt-10")).assert_consumed()
+    assert int(restored.total) == sum(range(10))
+
+
+def test_continuous_evaluation_ends_where_nothing_comes(tmp_path, quick_polls, caplog):
+    training_loop = make_loop(tmp_path, CountingTrainer(), continuous_eval_timeout=1)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert training_loop.evaluate_continuously() is None
+    assert "No new checkpoint for `trainer.continuous_eval_timeout` seconds" in caplog.text
+
+
+def test_continuous_evaluation_goes_on_after_one_that_fails(tmp_path, quick_polls):
+    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    training_loop = make_loop(tmp_path, CountingTrainer(), FailingEvaluator({1: KeyError(1)}))
+    assert training_loop.evaluate_continuously() is None
+    assert training_loop.failed_evaluations == {10: "KeyError: 1"}
+
+
+def test_continuous_evaluation_refuses_what_is_not_whole_and_ends_at_a_signal(tmp_path, quick_polls):
+    make_loop(tmp_path, CountingTrainer(), train_steps=4).train(validate=False)
+    (data,) = tmp_path.glob("ckpt-4.data*")
+    whole = data.read_bytes()
+    data.write_bytes(whole[:10])
+    with pytest.raises(ValueError, match="is whole"):
+        make_loop(tmp_path, CountingTrainer()).evaluate_continuously()
+    data.write_bytes(whole)
+    begin = time.monotonic()
+    with pytest.raises(loop.PreemptedError, match="Stopped by a signal after step 4"):
+        make_loop(tmp_path, CountingTrainer(), SlowEvaluator()).evaluate_continuously()
+    assert time.monotonic() - begin < 30

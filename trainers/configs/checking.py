@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+import os
 
 from trainers.configs import schema
 from trainers.configs.explaining import ConfigError, nearest
@@ -30,6 +31,8 @@ def checked(params):
     if trainer.loss_upper_bound <= 0:
         raise ConfigError(f"`trainer.loss_upper_bound` must be positive. Received: {trainer.loss_upper_bound}")
     _check_at_least(0, "trainer.max_recoveries", trainer.max_recoveries)
+    _check_best_checkpoint(trainer)
+    _check_at_least(1, "trainer.continuous_eval_timeout", trainer.continuous_eval_timeout)
     for name in OPTIMIZERS:
         _check_optimizer(f"trainer.{name}", getattr(trainer, name))
     if not 0 <= trainer.ema_decay < 1:
@@ -41,6 +44,20 @@ def checked(params):
     (_check_gan if params.application == "gan" else _check_inpainting)(params)
     _check_finite(params)
     return params
+
+
+def _check_best_checkpoint(trainer):
+    check_choice("trainer.best_checkpoint_metric_comp", trainer.best_checkpoint_metric_comp, ("higher", "lower"))
+    folder, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
+    if bool(folder) != bool(metric):
+        raise ConfigError(
+            "`trainer.best_checkpoint_export_subdir` and `trainer.best_checkpoint_eval_metric` must be given together. "
+            f"Received: {folder!r} and {metric!r}"
+        )
+    if folder and (os.path.isabs(folder) or os.path.normpath(folder).split(os.sep)[0] in (".", "..")):
+        raise ConfigError(
+            f"`trainer.best_checkpoint_export_subdir` must be a folder in the run's. Received: {folder!r}"
+        )
 
 
 def check_addons(trainer):

@@ -295,7 +295,10 @@ class TrainerConfig:
     ema_start_step: the average is the generator itself before this step. pretrain_steps: of inpainting, the first steps
     train the generator by reconstruction alone. loss_upper_bound: a loss that is not finite, or further than this from
     0, sends the run back to its last checkpoint, past the data that it met since. max_recoveries: how often in a row,
-    without a checkpoint between; the run stops after that.
+    without a checkpoint between; the run stops after that. best_checkpoint_export_subdir: folder in the run's for the
+    checkpoint with the best score `best_checkpoint_eval_metric`, of which "higher" or "lower" ones are better by
+    `best_checkpoint_metric_comp`; empty, none is kept apart. continuous_eval_timeout: seconds that
+    `--mode=continuous_eval` waits for a new checkpoint.
     """
 
     train_steps: int = 1_000_000
@@ -313,6 +316,10 @@ class TrainerConfig:
     pretrain_steps: int = 0
     loss_upper_bound: float = 1e6
     max_recoveries: int = 3
+    best_checkpoint_export_subdir: str = ""
+    best_checkpoint_eval_metric: str = ""
+    best_checkpoint_metric_comp: str = "higher"
+    continuous_eval_timeout: int = 3600
 
 
 # How gradients may be added up under each strategy, and what TensorFlow calls it.

@@ -10,13 +10,14 @@ from absl import logging
 from keras_an.backend import keras
 from trainers.data import classes, input_pipelines
 from trainers.evaluation import score_names
+from trainers.evaluation.classifier_training import ClassifierTraining
 
 WEIGHTS_FILE = "classifier.weights.h5"
 _BATCH_SIZE = 64
 
 
 class ClassifierFeatures:
-    """The classifier that is kept in a run's folder, trained on first use.
+    """The classifier that is kept in a run's folder, trained on first use, from where that was stopped.
 
     A distance in its features is a distance in those of this classifier and of no other; it is no FID.
 
@@ -54,10 +55,11 @@ class ClassifierFeatures:
         if self.is_trained:
             classifier.load_weights(self._path)
         else:
-            self._train(classifier)
+            training = self._train(classifier)
             partial = self._path.replace(".weights.h5", ".partial.weights.h5")
             classifier.save_weights(partial)
             os.replace(partial, self._path)  # A run that dies leaves no half-written file under the final name.
+            training.remove()
         self._model = classifier
 
     def __call__(self, images):
@@ -79,19 +81,25 @@ class ClassifierFeatures:
         num_images = source.num_images
         logging.info("Training the classifier that scores the samples: %d epochs of %d images", epochs, num_images)
         batch_size = min(_BATCH_SIZE, num_images)
-        batches = input_pipelines.training_dataset(
-            tf.distribute.get_strategy(),
-            dataclasses.replace(data, global_batch_size=batch_size),
-            model.resolution,
-            0,
-            image_channels=model.image_channels,
-            num_classes=model.num_classes,
-        ).map(lambda batch: (batch["image"], batch["label"]))
+        steps = -(-num_images // batch_size)
         trainable = keras.Model(classifier.inputs, classifier.outputs[1])
         trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        steps = -(-num_images // batch_size)
+        training = ClassifierTraining(trainable, os.path.dirname(self._path), steps, epochs)
+
+        def make_batches(start):
+            return input_pipelines.training_dataset(
+                tf.distribute.get_strategy(),
+                dataclasses.replace(data, global_batch_size=batch_size),
+                model.resolution,
+                0,
+                start,
+                image_channels=model.image_channels,
+                num_classes=model.num_classes,
+            ).map(lambda batch: (batch["image"], batch["label"]))
+
         with input_pipelines.value_errors(data):
-            trainable.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, shuffle=False)
+            training.run(make_batches)
+        return training
 
 
 def build_classifier(resolution, image_channels, num_classes):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.data import classes, input_pipelines
-from trainers.evaluation import real_statistics, scores
+from trainers.evaluation import contents, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
 from trainers.evaluation.score_names import table
@@ -30,7 +30,8 @@ class GanEvaluator:
     Which, `task.evaluation.inception_path` says; the scores are called FID, KID and Inception score in the former
     alone. The real images are those of `task.validation_data`; what is known of them is kept in
     `real_statistics_<features>.npz` in the run's folder or in `task.evaluation.statistics_dir`. Each replica generates
-    its share of the images; which images these are does not depend on the number of replicas.
+    its share of the images; which images these are does not depend on the number of replicas. Where the images are not
+    there and statistics of them are, those will do without a discriminator.
 
     Args:
         params: `schema.ExperimentConfig`.
@@ -51,13 +52,6 @@ class GanEvaluator:
         self._seed = params.runtime.seed if seed is None else seed
         replicas = self._strategy.num_replicas_in_sync
         self._batch_size = -(-params.task.validation_data.global_batch_size // replicas) * replicas
-        source = self._open(params.task.validation_data)
-        classes.check_names(model_dir, source.class_names, "task.validation_data")
-        self._num_images = source.num_images
-        if self._num_images < _LEAST_IMAGES:
-            raise ValueError(
-                f"`task.validation_data` must hold at least {_LEAST_IMAGES} images. Received: {self._num_images}"
-            )
         evaluation = params.task.evaluation
         if evaluation.inception_path:
             # Outside the strategy's scope: a SavedModel's functions of mirrored variables cannot be called on replicas.
@@ -66,17 +60,28 @@ class GanEvaluator:
             self._extractor = ClassifierFeatures(params.task, model_dir)
         folder = evaluation.statistics_dir or model_dir
         self._statistics_path = os.path.join(folder, f"real_statistics_{self._extractor.kind}.npz")
+        self._data = {"validation_data": params.task.validation_data}
+        if self._extractor.kind == "classifier":
+            self._data["train_data"] = params.task.train_data  # of the floor
+        self._contents = self._describe_contents(model_dir, must_be_there=discriminator is not None)
+        if self._contents["num_images"] < _LEAST_IMAGES:
+            raise ValueError(
+                f"`task.validation_data` must hold at least {_LEAST_IMAGES} images. "
+                f"Received: {self._contents['num_images']}"
+            )
         # Refused now rather than after thousands of steps. A classifier that is not there yet has no digest.
         if os.path.exists(self._statistics_path) and (evaluation.inception_path or self._extractor.is_trained):
             real_statistics.check(self._statistics_path, self.description())
         self._real = None
         self._probes = {}
         if discriminator is not None:
-            batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS))
-            self._probes = {
-                "generator": summaries.AttentionProbe(generator, self._latents(_FIXED_INPUTS)),
-                "discriminator": summaries.AttentionProbe(discriminator, [batch["image"], batch["label"]]),
-            }
+            self._probes = {"generator": summaries.AttentionProbe(generator, self._latents(_FIXED_INPUTS))}
+            batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS), None)
+            if batch is None:
+                logging.warning("Without statistics of the discriminator: no validation image can be used")
+            else:
+                inputs = [batch["image"], batch["label"]]
+                self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs)
 
     @property
     def made_of(self):
@@ -118,31 +123,48 @@ class GanEvaluator:
             "features": self._extractor.kind,
             "weights_sha256": self._extractor.digest,
             "resizer": f"center crop, bicubic with antialias to {model.resolution}; then {resizer}",
-            "num_images": self._num_images,
             "image_channels": model.image_channels,
+            **self._contents,
         }
-        groups = {"validation_data": self._task.validation_data}
-        if self._extractor.kind == "classifier":
-            groups["train_data"] = self._task.train_data  # of the floor
-        for group, data in groups.items():
+        for group, data in self._data.items():
             for name, value in dataclasses.asdict(data).items():
                 if name not in _INDIFFERENT:
-                    result[f"{group}.{name}"] = value
+                    result[f"{group}.{name}"] = os.path.abspath(value) if name == "path" and value else value
+        return result
+
+    def _describe_contents(self, model_dir, must_be_there):
+        """What the images are, as they lie there, or as the statistics tell where the images are not there."""
+        result, stored = {}, real_statistics.description_of(self._statistics_path)
+        for group, data in self._data.items():
+            names = [f"{group}.contents"] + (["num_images"] if group == "validation_data" else [])
+            if not must_be_there and not contents.are_there(data) and all(name in stored for name in names):
+                logging.warning(
+                    "The images of `task.%s` are not in %s: %s stands in for them.",
+                    group,
+                    os.path.join(data.path, data.split),
+                    self._statistics_path,
+                )
+                result.update({name: stored[name] for name in names})
+            else:
+                source = self._open(data)
+                classes.check_names(model_dir, source.class_names, f"task.{group}")
+                result.update(zip(names, (contents.fingerprint(data, source), source.num_images)))
         return result
 
     def evaluate(self):
         """Scores the generator.
 
         Returns:
-            Floats by name. With Inception's features `fid`, `kid` and `inception_score`; with the classifier's
-            `frechet_distance`, `kernel_distance` and `classifier_score`. With both `precision` and `recall`, and where
-            `task.evaluation.intra_class` asks for it, `intra_fid` or `intra_frechet_distance`. With the classifier's
-            also `label_accuracy`: share of generated images that it gives their label; `classifier_test_accuracy`: its
-            accuracy on the real test images; `frechet_distance_floor`: between real training and test images;
-            `spread_ratio`: how far images of a class lie from their mean, generated over real.
+            Floats by name, without those that cannot be computed. With Inception's features `fid`, `kid` and
+            `inception_score`; with the classifier's `frechet_distance`, `kernel_distance` and `classifier_score`. With
+            both `precision` and `recall`, and where `task.evaluation.intra_class` asks for it, `intra_fid` or
+            `intra_frechet_distance`. With the classifier's also `label_accuracy`: share of generated images that it
+            gives their label; `classifier_test_accuracy`: its accuracy on the real test images;
+            `frechet_distance_floor`: between real training and test images; `spread_ratio`: how far images of a class
+            lie from their mean, generated over real.
 
         Raises:
-            ValueError: where the statistics of the real images are of something else, or a class has too few images.
+            ValueError: where the statistics of the real images are of something else.
         """
         if self._real is None:
             self._real = self._real_statistics()
@@ -162,8 +184,13 @@ class GanEvaluator:
         )
         if self._extractor.kind == "classifier":
             real = dict(self._real.scores)
-            result["spread_ratio"] = spread.result() / real.pop("class_spread")
-            result = {"label_accuracy": _accuracy(logits, labels), **result, **real}
+            spreads = spread.result(), real.pop("class_spread")
+            result = {
+                **scores.computed(("label_accuracy",), scores.accuracy, logits, labels),
+                **result,
+                **scores.computed(("spread_ratio",), scores.spread_ratio, *spreads),
+                **real,
+            }
         return result
 
     def sample(self, num_samples):
@@ -199,18 +226,19 @@ class GanEvaluator:
         description = self.description()
         if os.path.exists(self._statistics_path):
             return real_statistics.load(self._statistics_path, description)
-        logging.info("Measuring %d real images for %s", self._num_images, self._statistics_path)
+        logging.info("Measuring %d real images for %s", self._contents["num_images"], self._statistics_path)
         features, logits, labels, spread = self._measured(self._task.validation_data)
         values = {}
         if self._extractor.kind == "classifier":
             train_features, *_ = self._measured(self._task.train_data)
             values = {
-                "classifier_test_accuracy": _accuracy(logits, labels),
-                "frechet_distance_floor": scores.frechet_distance(features, train_features),
+                **scores.computed(("classifier_test_accuracy",), scores.accuracy, logits, labels),
+                **scores.computed(("frechet_distance_floor",), scores.frechet_distance, features, train_features),
                 "class_spread": spread,
             }
         statistics = real_statistics.RealStatistics(features, labels, values)
-        statistics.save(self._statistics_path, description)
+        if len(labels):
+            statistics.save(self._statistics_path, description)
         return statistics
 
     def _measured(self, data):
@@ -221,6 +249,8 @@ class GanEvaluator:
             parts.append((*self._features(batch["image"]), labels))
             if self._extractor.kind == "classifier":
                 spread.add(batch["image"].numpy(), labels)
+        if not parts:  # all are left out as corrupt
+            parts.append((np.zeros((0, 1), np.float32), np.zeros((0, 1), np.float32), np.zeros(0, np.int32)))
         return (*(np.concatenate(part) for part in zip(*parts)), spread.result())
 
     def _open(self, data):
@@ -269,7 +299,3 @@ class GanEvaluator:
             return tf.cast(tf.concat(self._strategy.experimental_local_results(values), axis=0), tf.float32)
 
         return [joined(values) for values in self._strategy.run(run_share)]
-
-
-def _accuracy(logits, labels):
-    return float(np.mean(np.argmax(logits, axis=-1) == labels))

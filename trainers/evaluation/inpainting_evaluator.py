@@ -34,7 +34,9 @@ class InpaintingEvaluator:
         model, config = params.task.model, params.task.masks
         self._images = _some_images(params)
         self.made_of = f"{len(self._images)} images of the {params.task.validation_data.split} data, fixed masks"
-        kinds = self._evaluation.masks
+        kinds = self._evaluation.masks if len(self._images) else []
+        if not kinds:
+            logging.warning("Without scores and pictures: no validation image can be used")
         folder = masks.load_folder(config.path, model.resolution, config.invert) if "folder" in kinds else None
         self._masks = {
             kind: masks.fixed(config, kind, model.resolution, len(self._images), folder).numpy() for kind in kinds
@@ -51,32 +53,36 @@ class InpaintingEvaluator:
             InceptionFeatures(self._evaluation.inception_path) if self._evaluation.inception_path else None
         )
         self._fill_scores = None
-        watched = self._images[:_WATCHED], self._masks[kinds[0]][:_WATCHED]
-        self._probe = summaries.AttentionProbe(generator, [tf.constant(part) for part in watched])
+        self._probe = None
+        if kinds:
+            watched = self._images[:_WATCHED], self._masks[kinds[0]][:_WATCHED]
+            self._probe = summaries.AttentionProbe(generator, [tf.constant(part) for part in watched])
         self._complete = tf.function(lambda image, mask: generator([image, mask], training=False))
 
     def scalars(self):
         """Statistics of every attentive layer on fixed images, floats by name."""
-        return self._probe.scalars("generator")
+        return self._probe.scalars("generator") if self._probe else {}
 
     def evaluate(self):
         """Scores the generator.
 
         Returns:
-            Floats by name, `<mask>/<measure>`: `l1_hole`, `psnr_hole`, `ssim_hole` over what is missing and `l1`,
-            `psnr`, `ssim` over the picture, means over images; pixels count from 0 to 1, PSNR in dB. The fills' are
-            `<mask>/<measure>_mean_fill` and `_biharmonic`. With Inception also `<mask>/fid`, of completed against real.
+            Floats by name, without those that cannot be computed, `<mask>/<measure>`: `l1_hole`, `psnr_hole`,
+            `ssim_hole` over what is missing and `l1`, `psnr`, `ssim` over the picture, means over images; pixels count
+            from 0 to 1, PSNR in dB. The fills' are `<mask>/<measure>_mean_fill` and `_biharmonic`. With Inception also
+            `<mask>/fid`, of completed against real.
         """
         if self._fill_scores is None:
             self._fill_scores = self._scores_of_fills()
         result = {}
         for kind, mask in self._masks.items():
             completed = self._completed(mask)["completed"]
-            result.update({f"{kind}/{name}": value for name, value in measure(self._images, completed, mask).items()})
+            measured = measure(self._images, completed, mask).items()
+            result.update(scores.finite({f"{kind}/{name}": value for name, value in measured}))
             result.update(self._fill_scores[kind])
             if self._inception:
-                real, made = (self._inception_features(images) for images in (self._images, completed))
-                result[f"{kind}/fid"] = scores.frechet_distance(real, made)
+                features = (self._inception_features(images) for images in (self._images, completed))
+                result.update(scores.computed((f"{kind}/fid",), scores.frechet_distance, *features))
         return result
 
     def table(self, found):
@@ -84,9 +90,9 @@ class InpaintingEvaluator:
         rows = [("mask", "filled by", *MEASURES)]
         for kind in self._masks:
             for name, suffix in (("generator", ""), *((fill, f"_{fill}") for fill in FILLS)):
-                if f"{kind}/l1{suffix}" in found:
-                    values = (found[f"{kind}/{measure}{suffix}"] for measure in MEASURES)
-                    rows.append((kind, name, *(f"{value:.4g}" for value in values)))
+                values = [found.get(f"{kind}/{measure}{suffix}") for measure in MEASURES]
+                if any(value is not None for value in values):
+                    rows.append((kind, name, *("-" if value is None else f"{value:.4g}" for value in values)))
         lines = ["  ".join(cell.ljust(10) for cell in row).rstrip() for row in rows]
         lines += [f"{name} {value:.4g}" for name, value in found.items() if name.endswith("/fid")]
         return "\n".join([*lines, f"Means over {self.made_of}; PSNR in dB."])
@@ -103,6 +109,8 @@ class InpaintingEvaluator:
             if "layout" in outputs:
                 tiles = np.concatenate([tiles, layout_tiles(outputs["layout"], images.shape[1])], axis=1)
             rows.append(tiles)
+        if not rows:
+            return {}
         tiles = np.concatenate(rows)
         return {"completions": image_grid(tiles.reshape(-1, *tiles.shape[2:]), tiles.shape[1])}
 
@@ -118,11 +126,13 @@ class InpaintingEvaluator:
         fills = {name: fill for name, fill in FILLS.items() if name != "biharmonic" or self._evaluation.biharmonic}
         logging.info("Scoring what %s make of the %d validation images", " and ".join(fills), len(self._images))
         return {
-            kind: {
-                f"{kind}/{measured}_{name}": value
-                for name, fill in fills.items()
-                for measured, value in measure(self._images, fill(self._images, mask), mask).items()
-            }
+            kind: scores.finite(
+                {
+                    f"{kind}/{measured}_{name}": value
+                    for name, fill in fills.items()
+                    for measured, value in measure(self._images, fill(self._images, mask), mask).items()
+                }
+            )
             for kind, mask in self._masks.items()
         }
 
@@ -180,5 +190,7 @@ def _some_images(params):
         image_channels=task.model.image_channels,
         num_images=task.evaluation.num_images,
     )
+    side, channels = task.model.resolution, task.model.image_channels
     with input_pipelines.value_errors(task.validation_data):
-        return np.concatenate([batch["image"].numpy() for batch in dataset])
+        images = [batch["image"].numpy() for batch in dataset]
+    return np.concatenate([np.zeros((0, side, side, channels), np.float32), *images])

@@ -76,6 +76,15 @@ def check(path, description):
     _open(path, description).close()
 
 
+def description_of(path):
+    """What made the statistics of a file: JSON values by name, {} where there is no file or no such one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(json.loads(str(file[_DESCRIPTION])))
+    except Exception:  # np.load has one for each way in which a file can be broken; `check` says which
+        return {}
+
+
 def _open(path, description):
     try:
         file = np.load(path, allow_pickle=False)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import glob
 import hashlib
 import math
 import os
@@ -48,14 +49,17 @@ class Checkpoints:
         max_to_keep: integer, the newest checkpoints that are kept.
         is_chief: whether this process writes.
         is_local: whether all of a checkpoint is written by this machine; that of a TPU is written by its hosts.
+        check_lock: function that raises ValueError where the folder is no longer this run's.
     """
 
-    def __init__(self, items, model_dir, max_to_keep, is_chief=True, is_local=True):
+    def __init__(self, items, model_dir, max_to_keep, is_chief=True, is_local=True, check_lock=lambda: None):
         self._checkpoint = tf.train.Checkpoint(**items)
         self._model_dir = model_dir
         self._max_to_keep = max_to_keep
         self._is_chief = is_chief
         self._is_local = is_local
+        self._check_lock = check_lock
+        self._own = set()  # paths that this run wrote, or decided to go back from
         # Graphs, so that hundreds of objects and variables are gone through only once, at the first checkpoint.
         self._are_finite = tf.function(lambda: _are_finite(self._variables), autograph=False)
         self._write = tf.function(self._write_on_host, autograph=False)
@@ -88,6 +92,7 @@ class Checkpoints:
             NotFiniteError: where a weight is not finite; nothing is written then.
             WriteError: where the file system does not take it, or did not take the one before; the checkpoints from
                 before are whole.
+            ValueError: where another run writes to the folder; its checkpoints are left.
         """
         self.wait()
         if not bool(self._are_finite()):
@@ -99,10 +104,20 @@ class Checkpoints:
                 self._write(tf.constant(os.path.join(folder, "checkpoint")))
             return
         with self._write_errors(step):
+            self._check_others(step)
             folder = self._new_folder()
             self._checkpoint.save_counter.assign_add(1)  # is part of a checkpoint since the first ones
             self._write(tf.constant(os.path.join(folder, f"ckpt-{step}")))
         self._moved = self._thread.submit(self._move, folder, step)
+
+    def _check_others(self, step):
+        self._check_lock()
+        others = [path for path in self.paths if _step_of(path) > step and path not in self._own]
+        if others:
+            raise ValueError(
+                f"{', '.join(others)} came while this run went on to step {step}: another process writes to its "
+                "folder. This one stops, and leaves them."
+            )
 
     def _write_on_host(self, path):
         # The host's name in full: under a shorter one, what has no device would have a file of its own.
@@ -116,6 +131,7 @@ class Checkpoints:
 
         Raises:
             WriteError: where the file system does not take it.
+            ValueError: as `save`.
         """
         if self._moved:
             try:
@@ -165,12 +181,11 @@ class Checkpoints:
         try:
             with self._write_errors(step):
                 self._move_whole(folder, step)
-        except WriteError as error:
+        except (WriteError, ValueError) as error:
             logging.error("%s", error)  # training may end by another error before it asks
             raise
 
     def _move_whole(self, folder, step):
-        later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of a run that went back
         names = sorted(os.listdir(folder), key=lambda name: name.endswith(".index"))  # which says that it is whole
         if names[-1:] != [f"ckpt-{step}.index"]:
             raise OSError(f"{folder} was changed by another process")
@@ -178,6 +193,9 @@ class Checkpoints:
             # Without modes and times, which not every mounted file system takes.
             source, target = os.path.join(folder, name), os.path.join(self._model_dir, name + ".part")
             shutil.move(source, target, copy_function=shutil.copyfile)
+        self._check_others(step)
+        later = [path for path in self.paths if _step_of(path) > step]  # damaged, or of before the run went back
+        self._own.add(os.path.join(self._model_dir, f"ckpt-{step}"))
         for name in names:
             os.replace(os.path.join(self._model_dir, name + ".part"), os.path.join(self._model_dir, name))
         kept = [path for path in self.paths if path not in later][-self._max_to_keep :]
@@ -219,10 +237,27 @@ class Checkpoints:
                 ) from error
             else:
                 logging.info("Restored %s", path)
+                self._own.update(later for later in self.paths if _step_of(later) > _step_of(path))
                 return path
         if problem:
             raise ValueError(f"No checkpoint in {self._model_dir} is whole. {problem}")
         return None
+
+    def copy(self, step, folder):
+        """Writes the checkpoint of a step, which is that of the present weights, to another folder too."""
+        name, part = f"ckpt-{step}", os.path.join(folder, "part")
+        shutil.rmtree(part, ignore_errors=True)
+        os.mkdir(part)
+        try:
+            for found in glob.glob(f"{glob.escape(os.path.join(self._model_dir, name))}.*"):
+                shutil.copyfile(found, os.path.join(part, os.path.basename(found)))
+            if not os.path.exists(os.path.join(part, f"{name}.index")):
+                raise FileNotFoundError
+        except FileNotFoundError:  # where this process only evaluates, the one that trains may have removed it
+            self._write(tf.constant(os.path.join(part, name)))
+        for found in sorted(os.listdir(part), key=lambda name: name.endswith(".index")):
+            os.replace(os.path.join(part, found), os.path.join(folder, found))
+        os.rmdir(part)
 
     def _tell_state(self, paths):
         """Writes the state file, a `CheckpointState` as text, from which TensorFlow's tools know what there is."""

@@ -1,18 +1,22 @@
 """The outer loop that the trainers share: steps, checkpoints, summaries, evaluation, progress, and what goes wrong."""
 
+import contextlib
 import math
-import os
 import time
 
 import tensorflow as tf
 from absl import logging
 
 from trainers import configs
-from trainers.monitoring.pictures import write_png
-from trainers.training.checkpoints import Checkpoints, NotFiniteError
+from trainers.monitoring.event_writers import EventWriters
+from trainers.monitoring.profile import Profile
+from trainers.training.best_checkpoint import BestCheckpoint
+from trainers.training.checkpoints import LOST, Checkpoints, NotFiniteError
 from trainers.training.progress import Progress
+from trainers.training.run_lock import RunLock
 from trainers.training.stop_signals import StopSignals
 from trainers.training.trainer import integer
+from trainers.training.validation import Validation
 from trainers.training.workers import Workers
 
 
@@ -34,6 +38,9 @@ class TrainingLoop:
         model_dir: the run's folder.
         profile_steps: the first and the last of the steps that TensorBoard's profile shows, or None.
         class_names: of the training data, for the run's folder, or None.
+
+    Attributes:
+        lock: `RunLock` of the folder; the chief takes it before it restores in order to train.
     """
 
     def __init__(self, trainer, make_evaluator, make_dataset, params, model_dir, profile_steps=None, class_names=None):
@@ -45,19 +52,32 @@ class TrainingLoop:
         self._model_dir = model_dir
         self._profile_steps = profile_steps
         self.class_names = class_names
-        self._scores = None
+        self.lock = RunLock(model_dir)
         self._saved_step = self._last_checkpoint = None
         self._seconds_per_step = 0.0
         self._recoveries = 0
-        self._is_profiling = False
-        self._spent = {"steps": 0.0, "evaluations": 0.0}  # seconds
+        self._writers = EventWriters(model_dir, self.workers.is_chief)
+        self._seconds_of_steps = 0.0
         self._checkpoints = Checkpoints(
             trainer.checkpoint_items(),
             model_dir,
             params.trainer.max_to_keep,
             self.workers.is_chief,
             is_local=params.runtime.distribution_strategy != "tpu",
+            check_lock=self.lock.check,
         )
+        self._validation = None
+        if self.workers.is_chief:
+            best = BestCheckpoint(model_dir, params.trainer, self._checkpoints.copy)
+            fatal = LOST if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu") else ()
+            self._validation = Validation(self._evaluator, model_dir, self._writers, best, fatal)
+
+    def close(self):
+        """Waits for the last checkpoint, whatever became of it, and gives the folder back."""
+        with contextlib.suppress(OSError, ValueError):
+            self._checkpoints.wait()
+        self._writers.close()
+        self.lock.release()
 
     @property
     def step(self):
@@ -101,7 +121,8 @@ class TrainingLoop:
         config, start = self._params.trainer, self.step
         iterator = self._batches()
         progress = Progress(start, config.train_steps, is_shown=self.workers.is_chief)
-        with self._writer("train").as_default(), progress, StopSignals() as signals:
+        self._writers.go_on_from(self.step)
+        with self._writers.get("train").as_default(), progress, StopSignals() as signals:
             networks = self._trainer.describe()
             if not start and self.workers.is_chief:
                 tf.summary.text("networks", networks, step=0)
@@ -109,20 +130,18 @@ class TrainingLoop:
                 tf.summary.text("configuration", text, step=0)
             logging.info("Networks:\n%s", networks)
             begin = time.perf_counter()
-            try:
+            with Profile(self._model_dir, self._profile_steps if self.workers.is_chief else None) as profile:
                 while self.step < config.train_steps:
-                    self._profile()
+                    profile.at(self.step)
                     try:
                         self._take_steps(iterator, progress)
-                        self._handle_events(progress, validate and not signals.received)
+                        self._handle_events(progress, validate, signals)
                     except NotFiniteError as error:
                         self._recover(error)
                         iterator = self._batches()
                         progress.rewind(self.step)
                     self._stop_where_asked(signals)
                 self._checkpoints.wait()
-            finally:
-                self._profile(at_end=True)
             self._report_time(time.perf_counter() - begin)
 
     def _batches(self):
@@ -135,7 +154,7 @@ class TrainingLoop:
         losses = self._trainer.train(iterator, tf.constant(num_steps))
         losses = {name: float(value) for name, value in losses.items()}
         seconds = time.perf_counter() - begin
-        self._spent["steps"] += seconds
+        self._seconds_of_steps += seconds
         self._check(losses)
         self._seconds_per_step = seconds / num_steps
         progress.advance(num_steps, seconds, losses, num_steps * images_per_step)
@@ -148,12 +167,14 @@ class TrainingLoop:
             raise NotFiniteError(f"A loss is not finite, or above `trainer.loss_upper_bound` {bound:g}: {values}")
 
     def _report_time(self, total):
-        rest = total - sum(self._spent.values())
+        evaluations = self._validation.seconds if self._validation else 0.0
+        rest = total - self._seconds_of_steps - evaluations
         logging.info(
             "Time: steps %.1f s, evaluations %.1f s, checkpoints, summaries and all else %.1f s, %.2f %% of the steps'",
-            *self._spent.values(),
+            self._seconds_of_steps,
+            evaluations,
             rest,
-            100.0 * rest / self._spent["steps"],
+            100.0 * rest / self._seconds_of_steps,
         )
 
     def _recover(self, error):
@@ -167,6 +188,7 @@ class TrainingLoop:
             ) from error
         end = self._trainer.batches_before(step) + integer(self._trainer.skipped_batches)
         path = (self.restore(before=last) if self._recoveries else None) or self.restore(before=last + 1)
+        self._writers.go_on_from(self.step)
         self._recoveries += 1
         self._saved_step = None  # what is skipped from here on is not in the checkpoint
         self._trainer.skipped_batches.assign(end - self._trainer.batches_before(self.step))
@@ -181,8 +203,10 @@ class TrainingLoop:
 
     def _stop_where_asked(self, signals):
         """Agrees with all workers whether one was asked to stop, and how long a step takes."""
-        stop, self._seconds_per_step = self.workers.mean(float(signals.received), self._seconds_per_step)
-        if stop and self.step < self._params.trainer.train_steps:
+        stop, cut_off, self._seconds_per_step = self.workers.mean(
+            float(signals.received), float(signals.has_cut_off), self._seconds_per_step
+        )
+        if (stop and self.step < self._params.trainer.train_steps) or cut_off:
             try:
                 if self._saved_step != self.step:
                     self._save()
@@ -199,49 +223,49 @@ class TrainingLoop:
         self._saved_step = self._last_checkpoint = self.step
         self._recoveries = 0
 
-    def _profile(self, at_end=False):
-        if not self._profile_steps or not self.workers.is_chief:
-            return
-        first, last = self._profile_steps
-        if self._is_profiling and (self.step >= last or at_end):
-            tf.profiler.experimental.stop()
-            self._is_profiling = False
-        elif not self._is_profiling and self.step == first:
-            tf.profiler.experimental.start(os.path.join(self._model_dir, "train"))
-            self._is_profiling = True
-
-    def _writer(self, name):
-        if not self.workers.is_chief:
-            return tf.summary.create_noop_writer()
-        return tf.summary.create_file_writer(os.path.join(self._model_dir, name))
-
-    def evaluate(self):
-        """Evaluates now: scalars and pictures go to `<model_dir>/validation`, the pictures also to PNG files.
+    def last_scores(self):
+        """The scores at the present step, evaluated now unless they were already; with the step itself as `step`.
 
         Returns:
-            The scores, floats by name, and the step as `step`.
-        """
-        begin = time.perf_counter()
-        scores, pictures = self._evaluator.evaluate(), self._evaluator.pictures()
-        writer = tf.summary.create_file_writer(os.path.join(self._model_dir, "validation"))
-        with writer.as_default(step=self.step):
-            for name, value in scores.items():
-                tf.summary.scalar(name, value)
-            for name, picture in pictures.items():
-                tf.summary.image(name, picture[None])
-                write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
-        writer.close()
-        values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        logging.info("Step %d, %s: %s", self.step, self._evaluator.made_of, values)
-        self._scores = {"step": self.step, **scores}
-        self._spent["evaluations"] += time.perf_counter() - begin
-        return self._scores
+            Floats by name, or None where an evaluation at this step has failed.
 
-    def last_scores(self):
-        """The scores at the present step, evaluated now unless they were already; with the step itself as `step`."""
-        if self._scores is None or self._scores["step"] != self.step:
-            self.evaluate()
-        return self._scores
+        Raises:
+            PreemptedError: after SIGTERM or SIGINT.
+        """
+        if self.step in self._validation.failures:
+            return None
+        if self._validation.scores_at(self.step) is None:
+            with StopSignals() as signals:
+                signals.call(self._validation.evaluate, self.step)
+            if signals.has_cut_off:
+                raise PreemptedError(f"Stopped by a signal during the evaluation of step {self.step}.")
+        return self._validation.scores_at(self.step)
+
+    def evaluate_continuously(self):
+        """Evaluates the newest checkpoint whenever another process has written one.
+
+        It ends after that of `trainer.train_steps`, or `trainer.continuous_eval_timeout` seconds without a new one.
+
+        Returns:
+            The last scores, or None.
+
+        Raises:
+            PreemptedError: after SIGTERM or SIGINT.
+            ValueError: where a checkpoint is of another configuration.
+        """
+        with StopSignals() as signals:
+            signals.call(self._validation.follow, self._checkpoints, self._restored_step, self._params.trainer)
+        if signals.has_cut_off:
+            raise PreemptedError(f"Stopped by a signal after step {self.step}.")
+        return self._validation.scores_at(self.step)
+
+    def _restored_step(self):
+        return self.step if self.restore() else None
+
+    @property
+    def failed_evaluations(self):
+        """What went wrong in evaluations, by step."""
+        return self._validation.failures if self._validation else {}
 
     def table(self, scores):
         """Scores as lines of text."""
@@ -260,10 +284,10 @@ class TrainingLoop:
         most = max(int(seconds / self._seconds_per_step), 1) if self._seconds_per_step else config.steps_per_loop
         return min(config.steps_per_loop, most, config.train_steps - step, *to_events)
 
-    def _handle_events(self, progress, validate):
+    def _handle_events(self, progress, validate, signals):
         last = self.step == self._params.trainer.train_steps
         summary, checkpoint, validation = (last or self.step % interval == 0 for interval in self._intervals())
-        validation = validation and validate
+        validation = validation and validate and not signals.received
         if checkpoint or validation:  # which takes long
             self._save()
         if summary and self.workers.is_chief:
@@ -272,4 +296,4 @@ class TrainingLoop:
                 tf.summary.scalar(name, value, step=self.step)
         if validation and self.workers.is_chief:
             self._checkpoints.wait()  # an evaluation may be cut off
-            self.evaluate()
+            signals.call(self._validation.try_to_evaluate, self.step)

@@ -1,0 +1,69 @@
+"""What tells images from others of the same names and number, without reading all of them."""
+
+import glob
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+_SAMPLE = 64  # files, or images, whose contents are looked at
+_BLOCK = 1 << 16  # bytes at either end of such a file
+
+
+def are_there(data):
+    """Whether there is what a `schema.DataConfig` names; TFDS may fetch what is not there."""
+    if data.dataset == "folder":
+        return os.path.isdir(os.path.join(data.path, data.split))
+    return data.dataset != "tfrecord" or bool(_records(data))
+
+
+def fingerprint(data, source):
+    """Names, sizes and times of all files, and what a sample of them holds; of data sets without files the latter.
+
+    Args:
+        data: `schema.DataConfig`.
+        source: what `input_pipelines.open_source` gives for it.
+
+    Returns:
+        string, with a SHA-256.
+    """
+    digest = hashlib.sha256()
+    if data.dataset == "folder":
+        files = [os.fsdecode(path) for path in source.name_of(tf.range(source.num_images, dtype=tf.int64)).numpy()]
+    else:
+        files = _records(data) if data.dataset == "tfrecord" else []
+    if not files:
+        for image in _some_images(source):
+            digest.update(image)
+        return f"sha256 {digest.hexdigest()}"
+    size = 0
+    for path in files:
+        found = os.stat(path)
+        size += found.st_size
+        name = os.path.relpath(path, data.path)
+        digest.update(os.fsencode(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n"))
+    for index in _sample(len(files)):
+        with open(files[index], "rb") as file:
+            digest.update(file.read(_BLOCK))
+            file.seek(max(os.path.getsize(files[index]) - _BLOCK, 0))
+            digest.update(file.read(_BLOCK))
+    return f"{len(files)} files of {size} bytes, sha256 {digest.hexdigest()}"
+
+
+def _records(data):
+    pattern = os.path.join(glob.escape(data.path), glob.escape(data.split) + "[-.]*")
+    return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+
+
+def _some_images(source):
+    """The bytes of some images, as they are stored or as arrays."""
+    if source.decoded:
+        yield source.read(tf.constant(_sample(source.num_images), tf.int64))["image"].numpy().tobytes()
+        return
+    for record in source.once().take(_SAMPLE):
+        yield source.read(record)["image"].numpy()
+
+
+def _sample(count):
+    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64)).tolist()
