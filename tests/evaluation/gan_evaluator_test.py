@@ -1,4 +1,7 @@
-"""The evaluator: what it scores and against what, on one replica and on two, and what it keeps and refuses."""
+"""The evaluator: what it scores and against what, on one replica and on two, and what it keeps and refuses.
+
+The file is long because all tests share one evaluator and what it has measured.
+"""
 
 import os
 

@@ -54,7 +54,7 @@ def load(path, use_ema=True):
     if os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise ExportError(f"--checkpoint={path} is a SavedModel, which holds no network to convert. Name {_RULE}.")
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    if os.path.isfile(os.path.join(folder, "params.yaml")):
+    if os.path.isfile(os.path.join(folder, configs.PARAMS_FILE)):
         return from_run(folder, None if path == folder else path, use_ema)
     from tools.exporting import released_checkpoint
 
@@ -75,7 +75,7 @@ def from_run(model_dir, checkpoint=None, use_ema=True, dtype="float32"):
     Returns, Raises:
         As `load`.
     """
-    params = configs.load_params(os.path.join(model_dir, "params.yaml"))
+    params = configs.load_params(os.path.join(model_dir, configs.PARAMS_FILE))
     checkpoint = networks.find_checkpoint(model_dir, checkpoint)
     _check_same_networks(model_dir, params, checkpoint)
     made_of = {"index": _digest(checkpoint + ".index"), "use_ema": use_ema, "dtype": dtype}
@@ -101,7 +101,7 @@ def from_run(model_dir, checkpoint=None, use_ema=True, dtype="float32"):
 
 def _check_same_networks(model_dir, params, checkpoint):
     """Raises CheckpointError where a checkpoint lies in the folder of a run with other networks."""
-    path = os.path.join(os.path.dirname(checkpoint), "params.yaml")
+    path = os.path.join(os.path.dirname(checkpoint), configs.PARAMS_FILE)
     if os.path.abspath(os.path.dirname(checkpoint)) == os.path.abspath(model_dir) or not os.path.isfile(path):
         return
     other = configs.load_params(path)
@@ -132,7 +132,7 @@ def read_weights(path):
     """
     folder, name = os.path.split(path)
     description = os.path.join(folder, name.removesuffix(".weights.h5") + ".json")
-    params = os.path.join(folder, "params.yaml")
+    params = os.path.join(folder, configs.PARAMS_FILE)
     if os.path.isfile(description):
         with open(description, encoding="utf-8") as file:
             model = keras.models.model_from_json(file.read())

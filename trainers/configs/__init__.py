@@ -2,12 +2,13 @@
 
 from trainers.configs.checking import OPTIMIZERS, checked
 from trainers.configs.explaining import ConfigError
-from trainers.configs.resolve import dump, load_params, resolve, split
+from trainers.configs.resolve import PARAMS_FILE, dump, load_params, resolve, split
 from trainers.configs.resuming import changes, nested_differences
 from trainers.configs.schema import ExperimentConfig
 
 __all__ = [
     "OPTIMIZERS",
+    "PARAMS_FILE",
     "ConfigError",
     "ExperimentConfig",
     "changes",

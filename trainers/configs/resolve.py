@@ -12,6 +12,8 @@ from trainers.configs.experiments import EXPERIMENTS
 from trainers.configs.explaining import ConfigError, nearest
 from trainers.configs.reading import merge, merge_pairs, pairs_of, read_yaml
 
+PARAMS_FILE = "params.yaml"  # of a run's folder
+
 
 def resolve(experiment, config_files=(), params_override=()):
     """The configuration of a run.

@@ -6,7 +6,6 @@ import os
 from trainers import configs
 
 NAMES_FILE = "class_names.json"
-_PARAMS_FILE = "params.yaml"
 
 
 def take_stored_number(model, model_dir):
@@ -16,7 +15,7 @@ def take_stored_number(model, model_dir):
         model: `schema.ModelConfig`.
         model_dir: the run's folder, which need not be there.
     """
-    path = os.path.join(model_dir, _PARAMS_FILE)
+    path = os.path.join(model_dir, configs.PARAMS_FILE)
     if model.num_classes == 0 and os.path.exists(path):
         stored = configs.load_params(path).task.model
         model.num_classes = getattr(stored, "num_classes", 0)

@@ -6,9 +6,45 @@ import os
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
+
+from trainers.data import classes
+from trainers.evaluation import real_statistics
 
 _SAMPLE = 64  # files, or images, whose contents are looked at
 _BLOCK = 1 << 16  # bytes at either end of such a file
+
+
+def describe(groups, open_source, statistics_path, model_dir, must_be_there):
+    """What the images are, as they lie there, or as the statistics tell where the images are not there.
+
+    Args:
+        groups: `schema.DataConfig` by the names of their groups.
+        open_source: function from such a configuration to its source.
+        statistics_path: of the stored statistics of the real images.
+        model_dir: the run's folder, whose classes the data must have.
+        must_be_there: whether the statistics may not stand in for the images.
+
+    Returns:
+        JSON values by name: `<group>.contents`, and `num_images` of the validation data.
+
+    Raises:
+        ValueError: where the images are not as they must be.
+    """
+    result, stored = {}, real_statistics.description_of(statistics_path)
+    for group, data in groups.items():
+        names = [f"{group}.contents"] + (["num_images"] if group == "validation_data" else [])
+        if not must_be_there and not are_there(data) and all(name in stored for name in names):
+            folder = os.path.join(data.path, data.split)
+            logging.warning(
+                "The images of `task.%s` are not in %s: %s stands in for them.", group, folder, statistics_path
+            )
+            result.update({name: stored[name] for name in names})
+        else:
+            source = open_source(data)
+            classes.check_names(model_dir, source.class_names, f"task.{group}")
+            result.update(zip(names, (fingerprint(data, source), source.num_images)))
+    return result
 
 
 def are_there(data):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainers.data import classes, input_pipelines
+from trainers.data import input_pipelines
 from trainers.evaluation import contents, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
@@ -63,7 +63,9 @@ class GanEvaluator:
         self._data = {"validation_data": params.task.validation_data}
         if self._extractor.kind == "classifier":
             self._data["train_data"] = params.task.train_data  # of the floor
-        self._contents = self._describe_contents(model_dir, must_be_there=discriminator is not None)
+        self._contents = contents.describe(
+            self._data, self._open, self._statistics_path, model_dir, must_be_there=discriminator is not None
+        )
         if self._contents["num_images"] < _LEAST_IMAGES:
             raise ValueError(
                 f"`task.validation_data` must hold at least {_LEAST_IMAGES} images. "
@@ -79,9 +81,9 @@ class GanEvaluator:
             batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS), None)
             if batch is None:
                 logging.warning("Without statistics of the discriminator: no validation image can be used")
-            else:
-                inputs = [batch["image"], batch["label"]]
-                self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs)
+                return
+            inputs = [batch["image"], batch["label"]]
+            self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs)
 
     @property
     def made_of(self):
@@ -130,25 +132,6 @@ class GanEvaluator:
             for name, value in dataclasses.asdict(data).items():
                 if name not in _INDIFFERENT:
                     result[f"{group}.{name}"] = os.path.abspath(value) if name == "path" and value else value
-        return result
-
-    def _describe_contents(self, model_dir, must_be_there):
-        """What the images are, as they lie there, or as the statistics tell where the images are not there."""
-        result, stored = {}, real_statistics.description_of(self._statistics_path)
-        for group, data in self._data.items():
-            names = [f"{group}.contents"] + (["num_images"] if group == "validation_data" else [])
-            if not must_be_there and not contents.are_there(data) and all(name in stored for name in names):
-                logging.warning(
-                    "The images of `task.%s` are not in %s: %s stands in for them.",
-                    group,
-                    os.path.join(data.path, data.split),
-                    self._statistics_path,
-                )
-                result.update({name: stored[name] for name in names})
-            else:
-                source = self._open(data)
-                classes.check_names(model_dir, source.class_names, f"task.{group}")
-                result.update(zip(names, (contents.fingerprint(data, source), source.num_images)))
         return result
 
     def evaluate(self):

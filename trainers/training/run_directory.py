@@ -11,12 +11,10 @@ from trainers import configs
 from trainers.configs.resuming import HELD, INEXACT, LEARNED
 from trainers.data import classes
 
-PARAMS_FILE = "params.yaml"
-
 # What systems, job schedulers, shells and a start that was cut off leave in a folder that nobody used.
 _LITTER = (
     *(".*", "lost+found", "Thumbs.db", "desktop.ini", "*.log", "*.out", "*.err", "*.lock"),
-    *(f"{name}.partial" for name in (PARAMS_FILE, classes.NAMES_FILE)),
+    *(f"{name}.partial" for name in (configs.PARAMS_FILE, classes.NAMES_FILE)),
 )
 
 
@@ -38,18 +36,18 @@ def check(model_dir, params, must_exist=False):
         RunDirectoryError: where the folder belongs to another run or to something else, or the run is missing.
     """
     _check_name(model_dir)
-    path = os.path.join(model_dir, PARAMS_FILE)
+    path = os.path.join(model_dir, configs.PARAMS_FILE)
     names = _names(model_dir)
-    if PARAMS_FILE in names:
+    if configs.PARAMS_FILE in names:
         old = configs.load_params(path)
         if any(re.fullmatch(r"ckpt-\d+\.index", name) for name in names):
             _check_same_run(path, old, params, is_read=must_exist)
     elif must_exist:
-        raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {PARAMS_FILE} in it.")
+        raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {configs.PARAMS_FILE} in it.")
     elif others := [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LITTER)]:
         raise RunDirectoryError(
-            f"--model_dir={model_dir} is not empty and holds no {PARAMS_FILE}: it was made by something else, which "
-            f"left {others[0]} there. Name a new folder."
+            f"--model_dir={model_dir} is not empty and holds no {configs.PARAMS_FILE}: it was made by something else, "
+            f"which left {others[0]} there. Name a new folder."
         )
 
 
@@ -60,9 +58,9 @@ def load(model_dir, overrides=()):
         ValueError: where the folder holds no run, or an override does not fit.
     """
     _check_name(model_dir)
-    path = os.path.join(model_dir, PARAMS_FILE)
+    path = os.path.join(model_dir, configs.PARAMS_FILE)
     if not os.path.exists(path):
-        raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {PARAMS_FILE} in it.")
+        raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {configs.PARAMS_FILE} in it.")
     return configs.load_params(path, overrides)
 
 
@@ -72,7 +70,7 @@ def prepare(model_dir, params, class_names=None):
     Raises:
         RunDirectoryError: where it cannot be written.
     """
-    path = os.path.join(model_dir, PARAMS_FILE)
+    path = os.path.join(model_dir, configs.PARAMS_FILE)
     try:
         os.makedirs(model_dir, exist_ok=True)
         write(path, configs.dump(params))
