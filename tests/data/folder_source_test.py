@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -71,6 +72,15 @@ def test_images_beside_the_class_folders_are_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert names_of(opened(tmp_path, 1), tmp_path) == ["a/one.png"]
     assert f"Left out of {tmp_path}: 1 images that lie in no class folder" in caplog.text
+
+
+def test_broken_files_are_told_as_they_are_called(tmp_path, capfd):
+    write(tmp_path / "a" / "one.png")
+    path = tmp_path / "a" / "größe [1], 'x'.webp"
+    path.write_bytes(b"RIFF    WEBP and nothing more")
+    with pytest.raises(ValueError, match="^" + re.escape(f"{path} cannot be read and decoded as PNG")):
+        input_pipelines.load_arrays(DataConfig("folder", path=str(tmp_path), split="."), 4)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_names_that_are_not_utf_8_are_read_and_told(tmp_path):

@@ -98,10 +98,13 @@ class ImageBatches:
         return self._without_problems(batch, self._source.name_of(records), keep_size)
 
     def _decode(self, record, place):
-        """An image, uint8, its label, and False: it is not broken."""
+        """An image, uint8, its label, and whether it is broken: it is black then."""
         record = self._source.read(record)
-        image = crop_square(decode_image(record["image"], self._data.background), self._resolution, place)
-        return tf.cast(tf.round(to_channels(image, self._channels)), tf.uint8), record["label"], False
+        image = decode_image(record["image"], self._data.background)
+        is_broken = tf.equal(tf.size(image), 0)
+        image = tf.cond(is_broken, lambda: tf.zeros((1, 1, 3), tf.uint8), lambda: image)
+        image = crop_square(image, self._resolution, place)
+        return tf.cast(tf.round(to_channels(image, self._channels)), tf.uint8), record["label"], is_broken
 
     def _decode_if_possible(self, record, place):
         """As `_decode`, or a black image, 0 and True where there is an error."""
@@ -116,8 +119,9 @@ class ImageBatches:
             bad |= (labels < 0) | (labels >= self._num_classes)
 
         def report_and_leave_out():
-            number = tf.numpy_function(self._report, [names, labels, broken, bad, keep_size], tf.int64)
-            with tf.control_dependencies([number]):
+            error = tf.numpy_function(self._report, [names, labels, broken, bad, keep_size], tf.string)
+            # An exception in `_report` would come with a trace of TensorFlow's; `value_errors` reads this one.
+            with tf.control_dependencies([tf.debugging.Assert(tf.equal(error, ""), [error])]):
                 chosen = tf.where(~bad)[:, 0]
             if keep_size:
                 # Others of the batch stand in, so that all later batches stay as they are; good ones keep their place.
@@ -129,7 +133,7 @@ class ImageBatches:
         return {"image": images, "label": labels}
 
     def _report(self, names, labels, broken, bad, keep_size):
-        """Logs the bad images of a batch, or raises an error for the first; returns their number."""
+        """Logs the bad images of a batch, and returns an empty string, or what the error is to tell."""
         problems = [
             f"{names[i].decode(errors='backslashreplace')} "
             + (
@@ -140,14 +144,14 @@ class ImageBatches:
             for i in np.flatnonzero(bad)
         ]
         if not self._data.skip_corrupt:
-            raise ValueError(f"{problems[0]}. {self._advice}")
+            return f"{problems[0]}. {self._advice}".encode()
         for problem in problems:
             if problem not in self._skipped:
                 self._skipped.add(problem)
                 logging.warning("Left out, %d so far: %s.", len(self._skipped), problem)
         if keep_size and bad.all():
-            raise ValueError(f"A batch must hold an image that can be used. Received none: {'; '.join(problems[:8])}")
-        return np.int64(len(problems))
+            return f"A batch must hold an image that can be used. Received none: {'; '.join(problems[:8])}".encode()
+        return b""
 
     def _finished(self, batch):
         image = batch["image"]
@@ -175,11 +179,14 @@ def decode_image(encoded, background=(255, 255, 255)):
         background: three levels in [0, 255] on which a transparent picture is laid; without any, alpha is ignored.
 
     Returns:
-        uint8 `(height, width, 3)`; grey becomes colour.
+        uint8 `(height, width, 3)`; grey becomes colour. `(0, 0, 3)` where Pillow cannot decode it.
     """
 
     def decode(encoded):
-        return picture_files.decode(_bytes(encoded), background)
+        try:
+            return picture_files.decode(_bytes(encoded), background)
+        except Exception:  # Pillow's decoders raise most kinds there are; TensorFlow would log a trace of each
+            return np.zeros((0, 0, 3), np.uint8)
 
     # TensorFlow, which decodes fastest, drops alpha, and knows neither EXIF nor most kinds.
     is_plain = tf.numpy_function(lambda encoded: picture_files.is_plain(_bytes(encoded)), [encoded], tf.bool)

@@ -194,9 +194,11 @@ def value_errors(*groups):
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        # Around what `image_batches` raised, TensorFlow writes its own trace.
+        # What `image_batches` asserts, as TensorFlow escapes it; or what Python raised, before TensorFlow's trace.
+        asserted = re.search(r"assertion failed: \[(.*)\]", error.message)
         raised = re.search("ValueError: (.*)", error.message)
-        raise ValueError(raised[1] if raised else error.message) from error
+        message = asserted[1].encode().decode("unicode_escape").encode("latin-1").decode() if asserted else None
+        raise ValueError(message or (raised[1] if raised else error.message)) from error
     except tf.errors.DataLossError as error:
         raise ValueError(tfds_source.describe_damage(groups, error.message.splitlines()[0])) from error
 
