@@ -9,9 +9,10 @@ a heat map for each entity. All images and masks are read and checked before the
 
 Images: of the kinds that the trainers read, of any size, 8 bits a channel; of a folder, its own files, not those of
 folders below. They are processed as RGB, to which grey images, palettes and CMYK are converted, and written as RGB: its
-known pixels come back bit for bit. The generator sees a transparent image on `--background`, as in training; its alpha
-is put back unchanged, and an RGB image keeps its colour profile. A turn or flip that EXIF notes is carried out first,
-so that image and mask are as one sees them; other notes are dropped. Of an animation, the first frame is taken.
+known pixels come back bit for bit. A generator of grey images takes and writes grey ones, to which colour is converted.
+The generator sees a transparent image on `--background`, as in training; its alpha is put back unchanged, and an image
+that is not converted keeps its colour profile. A turn or flip that EXIF notes is carried out first, so that image and
+mask are as one sees them; other notes are dropped. Of an animation, the first frame is taken.
 
 Masks: white is missing, that is grey of 128 and above, or with `--invert_mask` below; alpha is ignored. A mask has the
 size of its image. One file is the mask of all images; in a folder, the mask of `photo.jpg` is the file of the same
@@ -46,6 +47,7 @@ flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer 
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
 
 THRESHOLD = 128  # grey levels from here on are missing
+LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601
 CELL = 4  # pixels to a side of a layout's position
 # In a batch of several images. With 32 base channels a million pixels take 0.8 GB, and larger batches are not faster.
 MAX_PIXELS = 2**22
@@ -76,7 +78,7 @@ class Job(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """RGB uint8 (height, width, 3), alpha uint8 (height, width, 1) or None, a colour profile as bytes or None."""
+    """RGB or grey uint8 (height, width, 3 or 1); alpha uint8 (height, width, 1), and a profile as bytes, or None."""
 
     pixels: np.ndarray
     alpha: Union[np.ndarray, None]
@@ -86,7 +88,10 @@ class Picture(NamedTuple):
         """The pixels, on the background where they are transparent."""
         if self.alpha is None:
             return self.pixels
-        return picture_files.composited(self.pixels, self.alpha, [int(level) for level in FLAGS.background])
+        background = [int(level) for level in FLAGS.background]
+        if self.pixels.shape[-1] == 1:
+            background = [round(sum(np.multiply(background, LUMA)))]
+        return picture_files.composited(self.pixels, self.alpha, background)
 
 
 def main(argv):
@@ -103,10 +108,10 @@ def inpaint():
         )
     jobs = find_jobs(FLAGS.image, FLAGS.mask)
     check_outputs(jobs)
-    fill = load(FLAGS.saved_model, FLAGS.layouts)
-    batches = checked_batches(jobs, FLAGS.batch_size)
+    fill, channels = load(FLAGS.saved_model, FLAGS.layouts)
+    batches = checked_batches(jobs, FLAGS.batch_size, channels)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
-    write_all(fill, batches)
+    write_all(fill, batches, channels)
 
 
 def is_level(word):
@@ -192,8 +197,8 @@ def load(path, needs_layouts):
         needs_layouts: whether it must have layouts.
 
     Returns:
-        A function from images uint8 (images, height, width, 3) and masks uint8 (images, height, width, 1) to a
-        dictionary of float32 arrays: `completed` and, where there is one, `layout`.
+        A function from images uint8 (images, height, width, channels) and masks uint8 (images, height, width, 1) to a
+        dictionary of float32 arrays: `completed` and, where there is one, `layout`; and the channels, 3 or 1.
 
     Raises:
         InpaintError: where it cannot be loaded, has no such signature, or no layout though one is needed.
@@ -214,9 +219,11 @@ def load(path, needs_layouts):
             f"--saved_model={path} is no inpainting generator: it has no signature `raw` of image and mask, uint8. "
             "Make one with tools.convert_checkpoint, or of an inpainting run with tools.export_saved_model."
         )
-    if inputs["image"].shape[-1] != 3:
-        channels = inputs["image"].shape[-1]
-        raise InpaintError(f"--saved_model={path} must take RGB images. Received: one that takes {channels} channels")
+    channels = inputs["image"].shape[-1]
+    if channels not in (1, 3):
+        raise InpaintError(
+            f"--saved_model={path} must take RGB or grey images. Received: one that takes {channels} channels"
+        )
     if needs_layouts and "layout" not in signature.structured_outputs:
         raise InpaintError(f"--layouts: --saved_model={path} has none; its generator has no Attentive Normalization.")
 
@@ -227,15 +234,16 @@ def load(path, needs_layouts):
             raise InpaintError(f"The memory does not suffice for images {images.shape}.") from error
         return {name: outputs[name].numpy() for name in ("completed", "layout") if name in outputs}
 
-    return fill
+    return fill, channels
 
 
-def checked_batches(jobs, batch_size):
+def checked_batches(jobs, batch_size, channels=3):
     """Reads and checks all images and masks, and puts those of one size together.
 
     Args:
         jobs: list of `Job`.
         batch_size: largest number of images in a batch; of large images there are fewer.
+        channels: 3 or 1, of the images that the generator takes.
 
     Returns:
         A list of lists of `Job`.
@@ -245,7 +253,7 @@ def checked_batches(jobs, batch_size):
     """
     sizes = collections.defaultdict(list)
     for (job,) in with_progress([[job] for job in jobs], "checked"):
-        picture = read_picture(job.image)
+        picture = read_picture(job.image, channels)
         read_mask(job, picture)
         sizes[picture.pixels.shape[:2]].append(job)
     batches = []
@@ -255,14 +263,17 @@ def checked_batches(jobs, batch_size):
     return batches
 
 
-def read_picture(path):
-    """Decodes an image as one sees it; raises InpaintError where that cannot be done without loss."""
+def read_picture(path, channels=3):
+    """Decodes an image as one sees it, to RGB or grey; raises InpaintError where that cannot be done without loss."""
     image = _decode(path)
     has_alpha = picture_files.has_alpha(image)
-    # A profile of grey or CMYK does not fit what these are converted to.
-    profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
-    pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
-    return Picture(pixels[..., :3], pixels[..., 3:] if has_alpha else None, profile)
+    mode, kept = {3: ("RGB", ("RGB", "RGBA", "P")), 1: ("L", ("L", "LA"))}[channels]
+    # A profile of grey, colour or CMYK does not fit what these are converted to.
+    profile = image.info.get("icc_profile") if image.mode in kept else None
+    alpha = np.asarray(image.convert("RGBA"))[..., 3:] if has_alpha else None
+    # Under alpha Pillow keeps the colours as they are.
+    pixels = np.asarray((image.convert("RGBA") if has_alpha else image).convert(mode))
+    return Picture(pixels.reshape(*pixels.shape[:2], channels), alpha, profile)
 
 
 def read_mask(job, picture):
@@ -314,11 +325,11 @@ def _decode(path):
     return decoded
 
 
-def write_all(fill, batches):
+def write_all(fill, batches, channels):
     """Fills and writes all images; says in the end how long it took."""
     start, pixels = time.perf_counter(), 0
     for batch in with_progress(batches, "filled"):
-        pictures = [read_picture(job.image) for job in batch]
+        pictures = [read_picture(job.image, channels) for job in batch]
         masks = np.stack([read_mask(job, picture) for job, picture in zip(batch, pictures)])
         outputs = fill(np.stack([picture.seen() for picture in pictures]), masks)
         for i, (job, picture) in enumerate(zip(batch, pictures)):
@@ -337,14 +348,17 @@ def write_all(fill, batches):
 
 
 def write_completed(path, picture, mask, completed):
-    """Writes a result, whole or not at all, and returns its RGB, uint8 (height, width, 3)."""
+    """Writes a result, whole or not at all, and returns it without alpha, uint8 (height, width, 3 or 1)."""
     from PIL import Image
 
     from trainers.monitoring.pictures import to_uint8
 
-    pixels = np.where(mask > 0, to_uint8(completed[None])[0], picture.pixels)
+    shown = to_uint8(completed[None])[0][..., : completed.shape[-1]]  # which is colour in any case
+    pixels = np.where(mask > 0, shown, picture.pixels)
     bands = pixels if picture.alpha is None else np.concatenate([pixels, picture.alpha], axis=-1)
-    Image.fromarray(bands).save(path + ".partial", format="PNG", icc_profile=picture.profile)
+    Image.fromarray(bands[..., 0] if bands.shape[-1] == 1 else bands).save(
+        path + ".partial", format="PNG", icc_profile=picture.profile
+    )
     os.replace(path + ".partial", path)
     return pixels
 
@@ -354,7 +368,7 @@ def write_layout(path, pixels, layout):
 
     Args:
         path: of the PNG file.
-        pixels: uint8 (height, width, 3).
+        pixels: uint8 (height, width, 3 or 1).
         layout: float32 (height / 4, width / 4, entities), sides rounded up.
     """
     from trainers.monitoring.pictures import layout_grid, write_png
@@ -363,7 +377,7 @@ def write_layout(path, pixels, layout):
     sides = [(0, CELL * height - pixels.shape[0]), (0, CELL * width - pixels.shape[1]), (0, 0)]
     image = np.pad(pixels, sides, mode="edge") / 127.5 - 1.0
     if max(image.shape) > MAX_SIDE:
-        image = image.reshape(height, CELL, width, CELL, 3).mean(axis=(1, 3))
+        image = image.reshape(height, CELL, width, CELL, -1).mean(axis=(1, 3))
     write_png(path, layout_grid(image[None], layout[None]))
 
 

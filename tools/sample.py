@@ -27,7 +27,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("saved_model", None, "Folder of the SavedModel.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder to write the pictures to.", required=True)
-flags.DEFINE_string("labels", None, "Labels to draw in turn, as in 0,3,5; all classes by default.")
+flags.DEFINE_string(
+    "labels", None, "Labels or names of classes to draw in turn, as in 0,3 or cat,coffee; all classes by default."
+)
 flags.DEFINE_integer("num", 64, "Images in all.")
 flags.DEFINE_integer("seed", 0, "Of the latents.")
 flags.DEFINE_float(
@@ -57,7 +59,7 @@ def main(argv):
 def sample():
     """Draws and writes what the flags ask for."""
     check_numbers()
-    labels = parsed_labels(FLAGS.labels, num_classes_of(FLAGS.saved_model))
+    labels = parsed_labels(FLAGS.labels, *classes_of(FLAGS.saved_model))
     check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
     serve, latent_dim = load(FLAGS.saved_model, FLAGS.layouts)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
@@ -84,22 +86,34 @@ def check_numbers():
             raise SampleError(f"--{name} must be {rule}. Received: --{name}={FLAGS[name].value}")
 
 
-def parsed_labels(text, num_classes):
-    """The integers of `--labels`, all classes where it is None; raises SampleError for what is no class."""
+def parsed_labels(text, num_classes, names=()):
+    """The integers of `--labels`, all classes where it is None; raises SampleError for what is no class.
+
+    A number is a label, also where a class is called by another number.
+    """
     if text is None:
         return list(range(num_classes))
-    words = [word.strip() for word in text.split(",")]
-    for word in words:
-        if not (word.isascii() and word.isdigit() and int(word) < num_classes):
+    labels = []
+    for word in (word.strip() for word in text.split(",")):
+        if word.isascii() and word.isdigit() and int(word) < num_classes:
+            labels.append(int(word))
+        elif word in names:
+            labels.append(names.index(word))
+        else:
+            known = f" or names of classes, {_some(names)}," if names else ""
             raise SampleError(
-                f"--labels must be integers in [0, {num_classes}) with commas between. Received: {word!r} in "
+                f"--labels must be integers in [0, {num_classes}){known} with commas between. Received: {word!r} in "
                 f"--labels={text}"
             )
-    return [int(word) for word in words]
+    return labels
 
 
-def num_classes_of(path):
-    """The number of classes that `tools.export_saved_model` noted; the SavedModel itself does not tell.
+def _some(names):
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def classes_of(path):
+    """The number of classes, and their names where there are any, that `tools.export_saved_model` noted.
 
     Raises:
         SampleError: where the folder is missing, or is no SavedModel of that tool.
@@ -112,7 +126,7 @@ def num_classes_of(path):
         with open(os.path.join(path, METADATA_FILE), encoding="utf-8") as file:
             metadata = dict(json.load(file))
         if metadata.get("application") != "inpainting":
-            return int(metadata["num_classes"])
+            return int(metadata["num_classes"]), list(metadata.get("class_names") or ())
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SampleError(
             f"--saved_model={path} has no {METADATA_FILE} that tells its number of classes. Export the run again with "

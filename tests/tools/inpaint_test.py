@@ -506,15 +506,43 @@ def test_layouts_of_a_model_without_are_refused_and_its_pictures_are_not(photo, 
     assert len(inpaint(path, photo, mask, tmp_path / "out")) == 1
 
 
-def test_model_of_grey_images_is_refused(photo, mask, tmp_path, caplog):
+@pytest.mark.parametrize("channels", [2, 4])
+def test_model_of_other_channels_is_refused(photo, mask, tmp_path, caplog, channels):
     path = tmp_path / "saved_model"
-    specs = [tf.TensorSpec((None, None, None, 1), tf.uint8, name) for name in ("image", "mask")]
+    sizes = {"image": channels, "mask": 1}
+    specs = [tf.TensorSpec((None, None, None, last), tf.uint8, name) for name, last in sizes.items()]
     module = tf.Module()
     module.raw = tf.function(lambda image, mask: {"completed": image * mask}, specs)
     tf.saved_model.save(module, str(path), {"raw": module.raw.get_concrete_function()})
-    assert "must take RGB images. Received: one that takes 1 channels" in refusal(
+    assert f"must take RGB or grey images. Received: one that takes {channels} channels" in refusal(
         caplog, path, photo, mask, tmp_path / "out"
     )
+
+
+@pytest.fixture(scope="module")
+def grey_generator(tmp_path_factory):
+    return write_generator(tmp_path_factory.mktemp("grey") / "saved_model", image_channels=1)
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "grey with alpha", "colour with alpha"])
+def test_model_of_grey_images_takes_and_gives_grey_ones(grey_generator, mask, tmp_path, kind):
+    image = pixels(channels=1) if "grey" in kind else pixels()
+    parts = [image.reshape(32, 40, -1)] + ([pixels(channels=1, seed=1)[..., None]] if "alpha" in kind else [])
+    path = write(tmp_path / "photo.png", np.concatenate(parts, axis=-1).squeeze())
+    found = inpaint(grey_generator, path, mask, tmp_path / "out", layouts=True)
+    raw = load_once(str(grey_generator)).signatures["raw"]
+    # ITU-R 601, as a formula.
+    grey = image if image.ndim == 2 else np.round(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    picture = found["photo.png"].reshape(32, 40, -1)
+    assert picture.shape[-1] == len(parts)
+    if "alpha" in kind:
+        np.testing.assert_array_equal(picture[..., 1:], parts[1])
+    known = hole() == 0
+    off = 0 if image.ndim == 2 else 1
+    np.testing.assert_allclose(picture[known, 0].astype(int), grey[known].astype(int), atol=off)
+    expected = expected_of(raw, picture[..., :1], hole())
+    np.testing.assert_allclose(picture[~known, 0], expected[~known, 0], atol=0.52 + off)
+    assert np.abs(expected[~known, 0] - grey[~known]).max() > 8 and "photo_layout.png" in found
 
 
 def test_picture_that_is_cut_off_in_writing_has_not_the_final_name(

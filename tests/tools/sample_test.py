@@ -354,3 +354,26 @@ app.run(main)
     assert result.returncode == 0, result.stderr
     assert "2/5 images" in result.stderr and f"Wrote 5 images to {tmp_path / 'out'}" in result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+def named(generator, tmp_path, *names):
+    """A copy of an export whose classes have names."""
+    path = shutil.copytree(generator, tmp_path / "named")
+    metadata = json.loads((path / "keras_an_export.json").read_text(encoding="utf-8"))
+    (path / "keras_an_export.json").write_text(json.dumps({**metadata, "class_names": names}), encoding="utf-8")
+    return path
+
+
+def test_labels_may_be_names_of_classes(generator, tmp_path):
+    path = named(generator, tmp_path, "tea", "cat", "coffee", "0", "black cat")
+    by_name = sample(path, tmp_path / "names", labels="coffee, cat,black cat,0,3", num=5)
+    assert list(by_name) == [f"{index:05d}_label{label}.png" for index, label in enumerate((2, 1, 4, 0, 3))]
+    by_number = sample(path, tmp_path / "numbers", labels="2,1,4,0,3", num=5)
+    assert [picture.tobytes() for picture in by_name.values()] == [p.tobytes() for p in by_number.values()]
+
+
+def test_name_of_no_class_is_refused_with_those_there_are(generator, tmp_path, caplog):
+    path = named(generator, tmp_path, "tea", "cat", "coffee", "milk", "water")
+    message = refusal(caplog, path, tmp_path / "out", labels="cat,cofee")
+    assert "[0, 5) or names of classes, tea, cat, coffee, milk, water, with commas" in message
+    assert "Received: 'cofee' in --labels=cat,cofee" in message
