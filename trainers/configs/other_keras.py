@@ -63,6 +63,9 @@ def for_this_keras(path, checkpoint):
         missing = sorted(key for key in rest if key != _GRAPH and _PRESENT_RATE not in key)
         if not is_other:  # a constant rate, which the configuration gives anew
             missing = [key for key in missing if not _RATE.search(key)]
+            if missing:  # which restoring tells
+                yield path
+                return
         if missing:
             raise OtherKerasError(
                 f"{path} was written with {'Keras 2' if IS_KERAS_3 else 'Keras 3'} and has no {missing[0]}, nor "
