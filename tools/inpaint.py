@@ -73,7 +73,7 @@ class Job(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """RGB or grey uint8 (height, width, 3 or 1), alpha uint8 (height, width, 1) or None, a colour profile as bytes or None."""
+    """RGB or grey uint8 (height, width, 3 or 1), alpha uint8 (height, width, 1), a colour profile as bytes; or None."""
 
     pixels: np.ndarray
     alpha: Union[np.ndarray, None]
@@ -240,7 +240,11 @@ def checked_batches(jobs, batch_size, channels=3):
 
 
 def read_picture(path, channels=3):
-    """Decodes an image as one sees it, to RGB or with 1 channel to grey; raises InpaintError where that cannot be done without loss."""
+    """Decodes an image as one sees it, to RGB or, of 1 channel, grey.
+
+    Raises:
+        InpaintError: where that cannot be done without loss.
+    """
     image = _decode(path)
     has_alpha = "A" in image.getbands() or "transparency" in image.info
     mode, kept = {3: ("RGB", ("RGB", "RGBA", "P")), 1: ("L", ("L", "LA"))}[channels]
