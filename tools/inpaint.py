@@ -264,7 +264,11 @@ def checked_batches(jobs, batch_size, channels=3):
 
 
 def read_picture(path, channels=3):
-    """Decodes an image as one sees it, to RGB or grey; raises InpaintError where that cannot be done without loss."""
+    """Decodes an image as one sees it, to RGB or, of 1 channel, grey.
+
+    Raises:
+        InpaintError: where that cannot be done without loss.
+    """
     image = _decode(path)
     has_alpha = picture_files.has_alpha(image)
     mode, kept = {3: ("RGB", ("RGB", "RGBA", "P")), 1: ("L", ("L", "LA"))}[channels]
