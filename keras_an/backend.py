@@ -66,6 +66,10 @@ if IS_KERAS_3:
         """The factor by which a `LossScaleOptimizer` wants its loss, a float32 scalar."""
         return optimizer.scale_loss(ops.ones((), dtype="float32"))
 
+    def is_whole_in_graphs(item):
+        """Whether `tf.train.Checkpoint` finds all of an object inside a `tf.function` too."""
+        return True
+
     def apply_scaled_gradients(optimizer, gradients, variables):
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
         optimizer.apply_gradients(zip(gradients, variables))
@@ -169,6 +173,11 @@ else:
 
     def loss_scale(optimizer):
         return optimizer.get_scaled_loss(tf.constant(1.0))
+
+    def is_whole_in_graphs(item):
+        return not isinstance(
+            item, keras.mixed_precision.LossScaleOptimizer
+        )  # whose scale is of the graph it is made in
 
     def apply_scaled_gradients(optimizer, gradients, variables):
         optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))

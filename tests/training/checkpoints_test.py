@@ -15,6 +15,9 @@ import pytest
 import tensorflow as tf
 
 from gan_test_case import contents
+from keras_an.backend import apply_scaled_gradients, loss_scale
+from trainers.configs.schema import OptimizerConfig
+from trainers.training import optimizers
 from trainers.training.checkpoints import Checkpoints, NotFiniteError, WriteError
 
 
@@ -49,6 +52,18 @@ def test_restores_the_newest_and_keeps_the_last_ones(tmp_path, weight):
         assert make_checkpoints(tmp_path, weight).restore(before) == str(tmp_path / f"ckpt-{step}")
         assert set(weight.numpy()) == {step}
     assert make_checkpoints(tmp_path, weight).restore(2) is None
+
+
+def test_float16_runs_go_on_with_their_loss_scale(tmp_path):
+    variable = tf.Variable([1.0])
+    made = [optimizers.make(OptimizerConfig(), [variable], 0.9, scales_losses=True) for _ in range(2)]
+    scale = float(loss_scale(made[0]))
+    apply_scaled_gradients(made[0], [tf.constant([math.inf])], [variable])  # which halves it
+    writer = Checkpoints({"optimizer": made[0]}, str(tmp_path), 3)
+    writer.save(1)
+    writer.wait()
+    assert Checkpoints({"optimizer": made[1]}, str(tmp_path), 3).restore() == str(tmp_path / "ckpt-1")
+    assert float(loss_scale(made[1])) == scale / 2
 
 
 @pytest.mark.parametrize("suffix", [".data-00000-of-00001", ".index"])

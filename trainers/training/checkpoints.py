@@ -14,6 +14,7 @@ import tempfile
 import tensorflow as tf
 from absl import logging
 
+from keras_an.backend import is_whole_in_graphs
 from trainers.configs import other_keras
 from trainers.training.optimizers import variables_of
 
@@ -62,7 +63,8 @@ class Checkpoints:
         self._own = set()  # paths that this run wrote, or decided to go back from
         # Graphs, so that hundreds of objects and variables are gone through only once, at the first checkpoint.
         self._are_finite = tf.function(lambda: _are_finite(self._variables), autograph=False)
-        self._write = tf.function(self._write_on_host, autograph=False)
+        is_whole = all(map(is_whole_in_graphs, items.values()))
+        self._write = tf.function(self._write_on_host, autograph=False) if is_whole else self._write_on_host
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")  # ends its work before the process ends
         self._moved = None  # future of the last checkpoint
 
