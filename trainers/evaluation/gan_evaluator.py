@@ -124,7 +124,7 @@ class GanEvaluator:
         result = {
             "features": self._extractor.kind,
             "weights_sha256": self._extractor.digest,
-            "resizer": f"center crop, bicubic with antialias to {model.resolution}; then {resizer}",
+            "resizer": f"upright, center crop, bicubic with antialias to {model.resolution}; then {resizer}",
             "image_channels": model.image_channels,
             **self._contents,
         }
