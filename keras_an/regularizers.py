@@ -9,14 +9,14 @@ from keras_an.ops import orthogonality
 
 @register_serializable(package="keras_an")
 class OrthogonalEntities(keras.regularizers.Regularizer):
-    """Penalty `weight * sum((W W^T - I)^2)` on entity filters W, so that each learns another region.
+    """Penalty `weight * sum((W W^T - I)^2)` on entity filters W, so that each learns a region of its own.
 
     Args:
         weight: float, lambda_o of the paper. Defaults to 1e-3.
         mode: `"cosine"` (rows of W scaled to unit length first, the default) or `"frobenius"` (W itself).
 
     Raises:
-        ValueError: where `mode` is neither, or `weight` is negative.
+        ValueError: if `mode` is neither of these, or `weight` is negative.
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Eq. 2.

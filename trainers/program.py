@@ -69,7 +69,8 @@ def _main(application, build, at_end):
         input_pipelines.make_paths_absolute(params.task)
         if application == "gan":
             classes.take_stored_number(params.task.model, FLAGS.model_dir)
-        run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval")
+        is_read = FLAGS.mode not in _TRAINING
+        run_directory.check(FLAGS.model_dir, params, must_exist=FLAGS.mode == "eval", is_read=is_read)
         training_loop = build(params, FLAGS.model_dir, profile_steps)
         at_end.callback(training_loop.close)
         if FLAGS.mode in _TRAINING and training_loop.workers.is_chief:

@@ -39,30 +39,32 @@ _NUM_SAMPLING_WEIGHTS = 5  # kernels and biases of k and q, and t
 
 @register_serializable(package="keras_an")
 class AttentiveNormalization(keras.layers.Layer):
-    """Learns a soft semantic layout of the feature map and normalises every region of it on its own.
+    """Learns a soft semantic layout of the feature map and normalises each of its regions separately.
 
     With X the input, n entities and P positions:
 
-    - layout: `S = softmax_i(temperature * (t_i * F_i + X W_i))`, W the entity filters, `F[p, i] = q(X)[p] . k_i` the
-      similarity of position p to one of n positions drawn at random from the max-pooled keys (only in training);
+    - layout: `S = softmax_i(temperature * (t_i * F_i + X W_i))`, where W holds the entity filters, and
+      `F[p, i] = q(X)[p] . k_i` is the similarity of position p to the i-th of n max-pooled keys, drawn at random (only
+      in training);
     - region moments: `mu_i = sum_p S_i v / sum_p S_i`, `var_i = sum_p S_i (v - mu_i)^2 / sum_p S_i`, v = X or v(X);
     - region norm: `Xbar = sum_i S_i * ((v - mu_i) / sqrt(var_i + epsilon) * beta_i + alpha_i)`;
     - output: `X + rho * Xbar`. rho starts at 0, so that a new layer is the identity.
 
-    All sums over regions are matrix products: time O(n P channels), memory O(P (channels + n)).
+    All sums over regions are matrix products: they take O(n P channels) time and O(P (channels + n)) memory.
 
     Args:
         num_entities: integer, n. Defaults to 16.
         temperature: positive float that multiplies the logits. Defaults to 0.1.
-        key_dim: integer, channels of the keys and queries of self-sampling. None, the default, is `channels // 8`, at
-            least 1.
+        key_dim: integer, channels of the keys and queries of self-sampling. None, the default, means
+            `channels // 8`, at least 1.
         pool_size: integer, side and stride of the max pooling of the keys; 1 pools nothing. Defaults to 2.
         self_sampling: whether training adds the self-sampling branch to the logits. Defaults to True.
         value_projection: whether the regions are normalised on a 1x1 convolution v(X) in place of X itself.
             Defaults to False.
         statistics: `"weighted"` (the paper's Eq. 4, the default), or `"released"`: the arithmetic of the authors'
-            TensorFlow code, for weights trained with it (other moments, `epsilon` 1e-7 outside the root, t clipped to
-            [0, 1]). Those weights also need `pool_size=1`, `value_projection=True` and `affine=False`.
+            TensorFlow code, for weights trained with it (other moments, an epsilon of 1e-7 outside the root whatever
+            `epsilon` is, t clipped to [0, 1]). Those weights also need `pool_size=1`, `value_projection=True` and
+            `affine=False`.
         affine: whether every region has a learned scale beta and offset alpha. Defaults to True.
         orthogonality: `"cosine"` (penalty on the angles between entity filters, the default), `"frobenius"` (on the
             filters themselves, the paper's letter) or None.
@@ -70,8 +72,9 @@ class AttentiveNormalization(keras.layers.Layer):
         epsilon: positive float under the root. Defaults to 1e-5.
         entity_initializer: initializer of W, `(num_entities, channels)`. The default, None, draws from a normal of
             deviation `1 / (temperature * sqrt(channels))`: on features of unit variance the logits then start at
-            deviation 1 whatever the number of channels is. Much smaller, and every entity covers everything alike.
-        seed: integer seed of self-sampling; None draws one.
+            deviation 1, whatever the number of channels is. With much smaller filters every entity covers every
+            position alike.
+        seed: integer seed of self-sampling. None, the default, draws one.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         entity_regularizer, entity_constraint: of W; the regularizer is added to the orthogonality penalty.
         kernel_initializer, kernel_regularizer, kernel_constraint: of the kernels of k, q and v.
@@ -81,25 +84,25 @@ class AttentiveNormalization(keras.layers.Layer):
 
     Call arguments:
         inputs: floating-point tensor with 1, 2 or 3 spatial dimensions.
-        training: boolean; self-sampling draws only where it is True. Otherwise the output is a pure function of the
-            input.
+        training: boolean. Self-sampling draws positions only if it is True. Otherwise the output depends on the input
+            alone.
         return_layout: boolean, whether to return `(outputs, layout)`. Defaults to False.
-        mask: boolean `(batch, *spatial)` in either data format, or its first axes alone; False where a position is
-            padding, which is in no region, is no key, and comes out as it went in: all else is as if it were not there.
-            None, the default, is no padding. Keras hands on its own, of `Masking` or `Embedding(mask_zero=True)`.
-            Windows of keys that hold padding are not drawn; where an image has no other, padding counts as the mean of
-            the valid positions there.
+        mask: boolean `(batch, *spatial)` in either data format, or its first axes alone; False marks padding. Padding
+            is in no region, is no key, and comes out as it went in; everything else is as if it were not there. None,
+            the default, means no padding. Keras passes on the masks of `Masking` and `Embedding(mask_zero=True)`.
+            Self-sampling draws only pooling windows without padding. If an image has none, padding in a window counts
+            as the mean of the image's valid positions.
 
     Input shape:
         `(batch, *spatial, channels)`, or `(batch, channels, *spatial)` with `"channels_first"`. Spatial sizes may be
         unknown until run time, and there may be fewer positions than entities: self-sampling then draws some twice.
 
     Output shape:
-        The input's. The layout is float32 `(batch, *spatial, num_entities)` in either data format, with
-        `"channels_first"` too, and sums to 1 over its last axis, to 0 at padding.
+        The input's. The layout is `(batch, *spatial, num_entities)` in either data format. It sums to 1 over its last
+        axis, at padding to 0. It is float32, or float64 where the layer computes in float64.
 
     Raises:
-        ValueError: where an argument is out of its range, or the input is not as said above.
+        ValueError: if an argument is out of its range, or the input does not have the shape and dtype above.
 
     Example:
 
@@ -233,7 +236,7 @@ class AttentiveNormalization(keras.layers.Layer):
 
     @property
     def sampling_state(self):
-        """The random state of self-sampling: none of `weights`, but in files and checkpoints."""
+        """The random state of self-sampling. It is not in `weights`, but files and checkpoints hold it."""
         return self.seed_generator.state
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
@@ -247,7 +250,7 @@ class AttentiveNormalization(keras.layers.Layer):
             store[str(len(self.weights))] = self.sampling_state.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Takes what a layer with the same arguments saved, but for `self_sampling`, whose weights may be missing."""
+        """Loads what a layer with the same arguments saved; only `self_sampling` may differ."""
         weights, entries = list(self.weights), list(range(len(store.keys())))
         if not self.self_sampling:
             if len(entries) == len(weights) + _NUM_SAMPLING_WEIGHTS + 1:
@@ -347,7 +350,7 @@ class AttentiveNormalization(keras.layers.Layer):
         return (outputs, tensor_spec(layout, wide_dtype(self.compute_dtype))) if return_layout else outputs
 
     def get_layout(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
-        """The soft layout of `inputs`: float32 `(batch, *spatial, num_entities)`."""
+        """The soft layout of `inputs`, `(batch, *spatial, num_entities)`, as `return_layout=True` returns it."""
         return self(inputs, training=training, return_layout=True, mask=mask)[1]
 
     def _layout(self, flat, keys):

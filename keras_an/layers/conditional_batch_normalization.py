@@ -13,9 +13,9 @@ class ConditionalBatchNormalization(keras.layers.Layer):
 
     Args:
         num_classes: integer, the number of classes.
-        momentum: float, of the moving moments used outside training. Defaults to 0.9.
+        momentum: float, of the moving moments, which are used outside training. Defaults to 0.9.
         epsilon: float, added to the variance. Defaults to 1e-5.
-        synchronized: whether the moments are those of the whole global batch under `tf.distribute` (TensorFlow only).
+        synchronized: whether batch norm takes the moments of the global batch under `tf.distribute` (TensorFlow only).
             Defaults to False.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         gamma_initializer, gamma_regularizer: of the scales, `(num_classes, channels)`, which start at 1.
@@ -23,9 +23,8 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
-        inputs: a list of two tensors, features and labels. Labels: integers in `[0, num_classes)`, not
-            one-hot vectors.
-        training: boolean; the moments are the batch's where True, the moving ones otherwise.
+        inputs: `[features, labels]`; labels are integers in `[0, num_classes)`, not one-hot vectors.
+        training: boolean. If it is True, the moments are the batch's, otherwise the moving ones.
 
     Input shape:
         `[(batch, height, width, channels), (batch,)]`, or `[(batch, channels, height, width), (batch,)]` with
@@ -35,7 +34,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         The features'.
 
     Raises:
-        ValueError: where `num_classes` is not a positive integer, or the input is not as said above.
+        ValueError: if `num_classes` is not a positive integer, or the inputs do not have the shapes above.
 
     Example:
 

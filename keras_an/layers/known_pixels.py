@@ -9,27 +9,27 @@ from keras_an.checks import check_one_of, check_positive_integer
 
 @register_serializable(package="keras_an")
 class KnownPixels(keras.layers.Layer):
-    """`image * (1 - mask)`, after a check that both fit each other and the network behind.
+    """Returns `image * (1 - mask)`, after checking that image and mask fit each other and the network that follows.
 
-    It is 0 in the hole, whatever the image holds there.
+    The result is 0 in the hole, whatever the image holds there, NaN included.
 
     Args:
-        divisor: positive integer by which height and width must divide. Defaults to 1.
+        divisor: positive integer. Height and width must be multiples of it. Defaults to 1.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
-        inputs: `[image, mask]`; mask 1 where a pixel is missing, 0 where it is known.
+        inputs: `[image, mask]`; the mask is 1 where a pixel is missing, 0 where it is known.
 
     Input shape:
-        `(batch, height, width, channels)` and `(batch, height, width, 1)`; with `"channels_first"` the channels are
-        behind the batch. Sizes may be unknown until run time.
+        `(batch, height, width, channels)` and `(batch, height, width, 1)`; with `"channels_first"` the channels
+        follow the batch. Sizes may be unknown until run time.
 
     Output shape:
-        The image's; its dtype too.
+        The image's. The dtype is the image's too.
 
     Raises:
-        ValueError: where an argument is out of its range, or the input is not as said above.
+        ValueError: if an argument is out of its range, or the inputs do not have the shapes above.
     """
 
     def __init__(self, divisor: int = 1, data_format: Optional[str] = None, **kwargs: Any) -> None:

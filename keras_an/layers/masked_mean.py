@@ -10,25 +10,25 @@ from keras_an.checks import check_one_of
 
 @register_serializable(package="keras_an")
 class MaskedMean(keras.layers.Layer):
-    """`sum(x * mask) / sum(mask)` over positions, in float32 at least; 0 where the mask is empty.
+    """The mean of x over the positions of a mask: `sum(x * mask) / sum(mask)`, or 0 where the mask is empty.
 
     Args:
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
-        dtype: of the inputs' cast; float32 under any global policy unless told otherwise.
+        dtype: what the inputs are cast to. Defaults to float32, under any global policy.
         **kwargs: `name` and the other arguments of a Keras layer.
 
     Call arguments:
-        inputs: `[x, mask]`; mask at least 0. What x holds where the mask is 0 plays no part.
+        inputs: `[x, mask]`; the mask is at least 0. What x holds where the mask is 0 plays no part, not even NaN.
 
     Input shape:
-        `(batch, height, width, channels)` and `(batch, height, width, 1)`; with `"channels_first"` the channels are
-        behind the batch.
+        `(batch, height, width, channels)` and `(batch, height, width, 1)`; with `"channels_first"` the channels
+        follow the batch.
 
     Output shape:
-        `(batch, channels)`, float32, or float64 of float64 inputs.
+        `(batch, channels)`, float32, or float64 if an input is float64 after the cast.
 
     Raises:
-        ValueError: unless there are two inputs of rank 4, the second of one channel.
+        ValueError: if there are not two inputs of rank 4, the second of one channel.
     """
 
     def __init__(self, data_format: Optional[str] = None, dtype: Any = "float32", **kwargs: Any) -> None:

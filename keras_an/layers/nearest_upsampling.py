@@ -10,8 +10,8 @@ from keras_an.checks import check_one_of
 class NearestUpsampling(keras.layers.Layer):
     """Doubles height and width by repeating every position: `y[2i + a, 2j + b] = x[i, j]`.
 
-    It is `keras.layers.UpSampling2D(2)` from concatenations and reshapes, whose gradients XLA compiles: on TensorFlow
-    2.15 the gradient of the resize kernel that Keras uses has no XLA form.
+    It computes what `keras.layers.UpSampling2D(2)` does, by concatenations and reshapes, whose gradients XLA compiles.
+    The gradient of the resize kernel that Keras uses has no XLA form on TensorFlow 2.15.
 
     Args:
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
@@ -21,14 +21,14 @@ class NearestUpsampling(keras.layers.Layer):
         inputs: tensor of any numeric dtype.
 
     Input shape:
-        `(batch, height, width, channels)`, channels known, or `(batch, channels, height, width)` with
-        `"channels_first"`.
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with `"channels_first"`. The number of
+        channels must be known.
 
     Output shape:
-        The input's, height and width doubled; its dtype too.
+        The input's, with height and width doubled. The dtype is the input's too.
 
     Raises:
-        ValueError: where the input is not of rank 4.
+        ValueError: if the input is not of rank 4.
     """
 
     def __init__(self, data_format: Optional[str] = None, **kwargs: Any) -> None:

@@ -10,12 +10,12 @@ from keras_an.checks import check_one_of, check_positive_integer
 class SelfAttention(keras.layers.Layer):
     """The attention block of SAGAN: `x + gamma * W_o(softmax(q(x) k(x)^T) v(x))`, gamma a learned scalar from 0.
 
-    q, k, v and W_o are 1x1 convolutions without bias; keys and values are max-pooled 2 x 2, as the authors' code does.
-    Its cost grows with the square of the number of positions.
+    q, k, v and W_o are 1x1 convolutions without bias; keys and values are max-pooled 2 x 2, as in the authors' code.
+    The cost of the layer grows with the square of the number of positions.
 
     Args:
-        key_dim: integer, channels of queries and keys. None, the default, is `channels // 8`, at least 1.
-        value_dim: integer, channels of the values. None, the default, is `channels // 2`, at least 1.
+        key_dim: integer, channels of queries and keys. None, the default, means `channels // 8`, at least 1.
+        value_dim: integer, channels of the values. None, the default, means `channels // 2`, at least 1.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
@@ -23,14 +23,15 @@ class SelfAttention(keras.layers.Layer):
         inputs: floating-point tensor.
 
     Input shape:
-        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with `"channels_first"`; height and
-        width at least 2.
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)` with `"channels_first"`. Height and
+        width are at least 2.
 
     Output shape:
         The input's.
 
     Raises:
-        ValueError: where the input is not of rank 4, its channels are unknown, or a dimension is no positive integer.
+        ValueError: if the input is not of rank 4, its channels are unknown, or `key_dim` or `value_dim` is not a
+            positive integer.
 
     References:
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019), Eq. 1-3.

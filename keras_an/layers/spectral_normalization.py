@@ -25,23 +25,23 @@ _SMALLEST_NORM = 1e-15
 class SpectralNormalization(keras.layers.Wrapper):
     """Divides the kernels of the wrapped layer by their largest singular value, for the length of each call.
 
-    `W_bar = W / sigma(W)`, `sigma(W) = u^T W v`, u and v from power iteration on W reshaped to `(-1, last axis)`. The
-    stored kernel is never changed, and the gradient flows through sigma with u and v held constant (SN-GAN, Eq. 8-12
-    and Algorithm 1). Keras's own wrapper overwrites the kernel on each training call instead, and gives no gradient
-    through sigma. A kernel of zeros stays one, and trains.
+    It computes with `W / sigma(W)`, `sigma(W) = u^T W v`, where u and v come from power iteration on W, reshaped to
+    `(-1, last axis)`. The stored kernel never changes, and the gradient flows through sigma with u and v held constant
+    (SN-GAN, Eq. 8-12 and Algorithm 1). Keras's own wrapper overwrites the kernel on each training call, and gives no
+    gradient through sigma. A kernel of zeros gives zeros, and trains.
 
-    A wrapped layer takes part neither in quantisation nor in LoRA: `model.quantize` warns and leaves it as it is. What
-    `keras_an.models.fold_spectral_normalization` returns can be quantised.
+    A wrapped layer can neither be quantised nor take LoRA; `model.quantize` warns and leaves it as it is. You can
+    quantise what `keras_an.models.fold_spectral_normalization` returns.
 
     Args:
-        layer: the layer to wrap. Normalised are its `kernel`, its `embeddings`, and weights whose attribute ends in
-            `_kernel`.
+        layer: the layer to wrap. Its `kernel`, its `embeddings` and all weights whose attribute ends in `_kernel` are
+            normalised.
         power_iterations: positive integer, iterations in a call. Defaults to 1.
         **kwargs: `name` and the other arguments of a Keras layer.
 
     Call arguments:
         inputs: the input of the wrapped layer.
-        training: boolean; the vector u moves on only where it is True.
+        training: boolean. The vector u moves on only if it is True.
 
     Input shape:
         The wrapped layer's.
@@ -50,9 +50,9 @@ class SpectralNormalization(keras.layers.Wrapper):
         The wrapped layer's.
 
     Raises:
-        ValueError: where `power_iterations` is not positive, or the layer has no kernel to normalise, is quantised or
-            has LoRA enabled.
-        NotImplementedError: where the wrapped layer is to be quantised, or LoRA to be enabled on it.
+        ValueError: if `power_iterations` is not a positive integer, or the layer has no kernel to normalise, is
+            quantised or has LoRA enabled.
+        NotImplementedError: if `quantize` or `enable_lora` of the wrapped layer is called.
 
     Example:
 
@@ -123,7 +123,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         return self.layer.compute_mask(inputs, mask)
 
     def fold_into(self, layer: keras.layers.Layer) -> None:
-        """Gives an unwrapped layer the weights that this one computes with at inference.
+        """Gives an unwrapped layer the weights with which this one computes at inference.
 
         Args:
             layer: built layer of the wrapped layer's class and configuration. Its kernels become `W / sigma(W)`.

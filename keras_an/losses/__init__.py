@@ -1,4 +1,7 @@
-"""Losses as functions of logits, scores, gradients and pictures; the classes are those that `compile` takes."""
+"""Losses: functions of logits, scores, gradients and pictures, and classes that `compile` takes.
+
+The functions return float32, or float64 where an argument is float64.
+"""
 
 from keras_an.losses.adversarial import (
     critic_wasserstein_loss,

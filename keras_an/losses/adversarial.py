@@ -76,13 +76,15 @@ def generator_wasserstein_loss(fake_scores: Tensor) -> Tensor:
 
 
 def gradient_penalty(gradients: Tensor, mask: Optional[Tensor] = None, epsilon: float = 1e-10) -> Tensor:
-    """`mean((sqrt(sum((mask * g)^2) + epsilon) - 1)^2)` over images, g the gradient of an image's score at the image.
+    """The gradient penalty of WGAN-GP: the mean over images of `(sqrt(sum((mask * g)^2) + epsilon) - 1)^2`.
+
+    g is the gradient of an image's score with respect to the image.
 
     Args:
         gradients: float `(batch, height, width, channels)`, at images between real and generated ones.
-        mask: float `(batch, height, width, 1)`, 1 where the gradient counts, for images that differ in a hole alone;
-            None, the default, counts it everywhere. Where it is 0, no gradient plays a part, not even NaN.
-        epsilon: float under the root, whose own gradient has no bounds at 0.
+        mask: float `(batch, height, width, 1)`, 1 where the gradient counts, for images that differ in a hole alone.
+            Where it is 0, the gradient plays no part, not even NaN. None, the default, counts it everywhere.
+        epsilon: float under the root, since the gradient of a root is infinite at 0. Defaults to 1e-10.
 
     Returns:
         float32 scalar, at least 0.

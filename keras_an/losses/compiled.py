@@ -16,11 +16,11 @@ class DiscriminatorHingeLoss(keras.losses.Loss):
         **kwargs: `reduction` and the other arguments of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: 1 where an image is real, 0 or -1 where it is generated; as many as logits.
+        y_true: 1 for a real image, 0 or -1 for a generated one; one for each logit.
         y_pred: logits of any shape.
 
     Raises:
-        ValueError: where there are other numbers of labels and logits.
+        ValueError: if the numbers of labels and of logits differ.
 
     Example:
 
@@ -40,7 +40,7 @@ class DiscriminatorHingeLoss(keras.losses.Loss):
 class CriticWassersteinLoss(keras.losses.Loss):
     """`critic_wasserstein_loss` of a batch in which real and generated images are mixed.
 
-    Args, call arguments and errors are those of `DiscriminatorHingeLoss`, y_pred scores in place of logits.
+    Arguments, call arguments and errors are those of `DiscriminatorHingeLoss`; y_pred holds scores in place of logits.
     """
 
     def __init__(self, name: str = "critic_wasserstein_loss", **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ class CriticWassersteinLoss(keras.losses.Loss):
 
 @register_serializable(package="keras_an")
 class IdMrfLoss(keras.losses.Loss):
-    """`id_mrf_loss` with the target's features as y_true and the reconstruction's as y_pred.
+    """`id_mrf_loss`, with the target's features as y_true and the reconstruction's as y_pred.
 
     Args:
         bandwidth: positive float h. Defaults to 0.5.
@@ -61,8 +61,8 @@ class IdMrfLoss(keras.losses.Loss):
         **kwargs: `reduction` and the other arguments of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: `(batch, height, width, channels)`, of a network such as VGG-19.
-        y_pred: `(batch, height, width, channels)`.
+        y_true: features `(batch, height, width, channels)`, of a network such as VGG-19.
+        y_pred: features `(batch, height, width, channels)`.
     """
 
     def __init__(self, bandwidth: float = 0.5, name: str = "id_mrf_loss", **kwargs: Any) -> None:

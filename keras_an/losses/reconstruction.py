@@ -10,16 +10,16 @@ from keras_an.losses.reductions import mean
 
 
 def l1_loss(target: Tensor, prediction: Tensor, weights: Tensor) -> Tensor:
-    """The mean over images of `sum(weights * |target - prediction|) / (channels * sum(weights > 0))`.
+    """Weighted L1: the mean over images of `sum(weights * |target - prediction|) / (channels * sum(weights > 0))`.
 
-    In each image it is the mean over the pixels that count, so that the loss of a batch is the mean of its parts', as
-    data-parallel training takes it.
+    Each image takes the mean over the pixels that count. So the loss of a batch is the mean of the losses of its parts,
+    as data-parallel training needs it.
 
     Args:
         target: `(batch, height, width, channels)`.
         prediction: `(batch, height, width, channels)`.
-        weights: `(batch, height, width, 1)`, at least 0: the mask for the hole, times a `spatial_discount` or not, or
-            `1 - mask` for what is known. Where it is 0, the pictures play no part, not even NaN.
+        weights: `(batch, height, width, 1)`, at least 0: for the hole the mask, times a `spatial_discount` or not; for
+            what is known `1 - mask`. Where they are 0, the pictures play no part, not even NaN.
 
     Returns:
         float32 scalar; an image where no pixel counts adds 0.
@@ -38,20 +38,20 @@ def l1_loss(target: Tensor, prediction: Tensor, weights: Tensor) -> Tensor:
 def spatial_discount(mask: Tensor, gamma: float = 0.9, reach: int = 64) -> Tensor:
     """Weights of the pixels of a hole that fall with the distance to what is known: `gamma ** distance`.
 
-    What lies deep in a hole is open, and many contents are plausible there. The distance counts steps to any of the
-    eight neighbours.
+    Deep in a hole many contents are plausible, so that those pixels count less. The distance counts steps to any of
+    the eight neighbours.
 
     Args:
         mask: `(batch, height, width, 1)`, 1 = missing.
         gamma: float in (0, 1). Defaults to 0.9.
-        reach: integer, the largest distance that is told apart. Defaults to 64.
+        reach: integer, the distance beyond which all pixels weigh the same. Defaults to 64.
 
     Returns:
         float32 `(batch, height, width, 1)`: 1 where a pixel is known, `gamma` at the edge of the hole, at least
         `gamma ** reach`.
 
     Raises:
-        ValueError: where `gamma` is not between 0 and 1.
+        ValueError: if `gamma` is not between 0 and 1.
 
     References:
         Generative Image Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.4.
@@ -69,16 +69,17 @@ def spatial_discount(mask: Tensor, gamma: float = 0.9, reach: int = 64) -> Tenso
 
 
 def id_mrf_loss(target_features: Tensor, features: Tensor, bandwidth: float = 0.5) -> Tensor:
-    """Implicit diversified Markov random field: every patch of the target should be the nearest to some patch.
+    """The loss of implicit diversified Markov random fields (ID-MRF), on features of a network such as VGG-19.
 
-    With d the cosine distance (0 to 1) of feature vectors after the target's mean is taken away, and
-    `w[p, q] = softmax_q((1 - d[p, q] / (min_q d[p, q] + 1e-5)) / bandwidth)`, it is `-log mean_q max_p w[p, q]`,
-    averaged over images.
+    Every patch of the target should be the nearest to some patch of the reconstruction. Let d be the cosine distance
+    (0 to 1) of feature vectors after the target's mean is subtracted, p a position of the reconstruction, q one of the
+    target, and `w[p, q] = softmax_q((1 - d[p, q] / (min_q d[p, q] + 1e-5)) / bandwidth)`. The loss is
+    `-log mean_q max_p w[p, q]`, averaged over images. Its time and memory grow with the square of the number of
+    positions.
 
     Args:
-        target_features: `(batch, height, width, channels)`, of a network such as VGG-19.
-        features: `(batch, height, width, channels)`, of the reconstruction. Time and memory grow with the square of
-            the number of positions.
+        target_features: `(batch, height, width, channels)`, of the original.
+        features: `(batch, height, width, channels)`, of the reconstruction.
         bandwidth: positive float h. Defaults to 0.5.
 
     Returns:
@@ -86,7 +87,7 @@ def id_mrf_loss(target_features: Tensor, features: Tensor, bandwidth: float = 0.
 
     References:
         Image Inpainting via Generative Multi-column Convolutional Neural Networks (Wang et al., NeurIPS 2018), Eq. 2-4;
-        centring and distance are those of its released code.
+        the centring and the distance are those of its released code.
     """
     target, features = widen(target_features, features)
     if 0 in tuple(target.shape):  # no patch, nor a nearest one

@@ -7,22 +7,22 @@ from keras_an.layers import SpectralNormalization
 
 
 def fold_spectral_normalization(model: keras.Model) -> keras.Model:
-    """A copy of a model whose spectrally normalised kernels are divided by their norm once, not in each call.
+    """A copy of a model whose spectrally normalised kernels are divided by their norms once, not in each call.
 
-    What it computes at inference is what `model` does: SN-GAN, Eq. 8 with the vectors u where training left them. It
-    is for inference alone, as nothing in it keeps the norms at 1.
+    At inference the copy computes what `model` computes, with the vectors u as training left them (SN-GAN, Eq. 8). It
+    is for inference alone: in training nothing would keep the norms at 1.
 
     Args:
-        model: functional `keras.Model`, as all networks of this package are, which may hold others.
+        model: functional `keras.Model`, as all networks of this package are. It may hold other models.
 
     Returns:
-        `keras.Model` of the same inputs and outputs, and of the same layers but for `SpectralNormalization`, in whose
-        places the wrapped layers are, under the names of their wrappers where theirs are taken. The two share no
-        weights.
+        `keras.Model` with the inputs, outputs and layers of `model`, except that each `SpectralNormalization` gives way
+        to the layer that it wraps. That layer takes its wrapper's name if another layer has its own. The two models
+        share no weights.
 
     Raises:
-        ValueError: where a layer that is no model has `SpectralNormalization` among its own layers, but for a Keras
-            wrapper around it, such as `TimeDistributed`.
+        ValueError: if `SpectralNormalization` is inside a layer that is neither a model nor a Keras wrapper around it,
+            such as `TimeDistributed`.
 
     Example:
 

@@ -13,7 +13,7 @@ _PATCH_WIDTHS = (1, 2, 4, 8)
 
 
 def global_critic(resolution: int, **kwargs: Any) -> keras.Model:
-    """Critic of whole images: six 5x5 convolutions of stride 2, the attention slot behind the third, a dense layer.
+    """Critic of whole images: six 5x5 convolutions of stride 2, an attention slot after the third, a dense layer.
 
     Args:
         resolution: integer, side of the images, at least 16.
@@ -28,7 +28,7 @@ def global_critic(resolution: int, **kwargs: Any) -> keras.Model:
         `(batch, 1)`.
 
     Raises:
-        ValueError: where an argument is out of range, or Keras has channels first.
+        ValueError: if an argument is out of range, or the image data format of Keras is `"channels_first"`.
 
     References:
         Generative Image Inpainting with Contextual Attention (Yu et al., CVPR 2018), Section 3.2; Wasserstein GAN
@@ -38,17 +38,17 @@ def global_critic(resolution: int, **kwargs: Any) -> keras.Model:
 
 
 def local_critic(resolution: int, **kwargs: Any) -> keras.Model:
-    """Critic of the rectangle around the hole: as `global_critic`, with the attention slot behind the second.
+    """Critic of the rectangle around the hole: `global_critic` with the attention slot after the second convolution.
 
     Args:
         resolution: integer, side of the rectangles, at least 16.
-        **kwargs: those of `global_critic`.
+        **kwargs: the other arguments of `global_critic`.
 
     Returns:
-        `keras.Model`, as that of `global_critic`.
+        `keras.Model`, as `global_critic` returns it.
 
     Raises:
-        ValueError: where an argument is out of range, or Keras has channels first.
+        ValueError: if an argument is out of range, or the image data format of Keras is `"channels_first"`.
 
     References:
         As `global_critic`.
@@ -65,8 +65,8 @@ def patch_critic(
 ) -> keras.Model:
     """Critic of the patches that a free-form hole touches: the mean of their scores.
 
-    Five 5x5 convolutions of stride 2 give a score for each 32nd position; those of patches without a missing pixel are
-    left out. The attention slot is behind the third.
+    Five 5x5 convolutions of stride 2 give one score for each patch of 32 x 32 pixels. The scores of patches without a
+    missing pixel are left out. The attention slot follows the third convolution.
 
     Args:
         base_channels, image_channels, attention, num_entities, attentive_options: those of `global_critic`.
@@ -76,7 +76,7 @@ def patch_critic(
         `(batch, height, width, 1)`, 1 = missing, to scores float32 `(batch, 1)`; 0 where nothing is missing.
 
     Raises:
-        ValueError: where an argument is out of range, or Keras has channels first.
+        ValueError: if an argument is out of range, or the image data format of Keras is `"channels_first"`.
 
     References:
         Free-Form Image Inpainting with Gated Convolution (Yu et al., ICCV 2019), Section 3.3; the released code of

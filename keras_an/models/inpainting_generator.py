@@ -39,7 +39,7 @@ def inpainting_generator(
 ) -> keras.Model:
     """Coarse-to-fine generator: a coarse stage, then one with a dilated and an attentive branch that join.
 
-    Each stage takes the picture with the hole filled (by 0, then by the coarse result), a plane of ones and the mask.
+    Each stage takes the picture with its hole filled (by 0, then by the coarse result), a plane of ones and the mask.
     Two convolutions halve the side, so that the branches work on `height / 4 x width / 4` with `4 * base_channels`
     channels. The attention slot stands between the sixth convolution of the attentive branch and its ELU.
 
@@ -49,19 +49,19 @@ def inpainting_generator(
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
         attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
-        statistics: `"weighted"` (the paper's, the default), or `"released"`, with which Attentive Normalization is that
-            of the released code in all else too: for its weights.
+        statistics: `"weighted"` (the paper's, the default), or `"released"`, for weights of the released code: it also
+            sets the other options of Attentive Normalization as that code does.
 
     Returns:
         `keras.Model` from `[image, mask]`, image float `(batch, height, width, image_channels)` in [-1, 1], mask float
         `(batch, height, width, 1)`, 1 = missing, to a dictionary: `coarse` and `fine`, the results of the two stages,
-        and `completed`, the known pixels and the fine result in the hole, all float32 in [-1, 1] and of the image's
+        and `completed`, the known pixels with the fine result in the hole, all float32 in [-1, 1] and of the image's
         shape; with Attentive Normalization also `layout`, float32 `(batch, height / 4, width / 4, num_entities)`. What
-        the image holds in the hole plays no part. Height and width are any numbers that divide by 4.
+        the image holds in the hole plays no part. Height and width may be any multiples of 4.
 
     Raises:
-        ValueError: where an argument is out of range, or Keras has channels first, and on a call where height or width
-            does not divide by 4.
+        ValueError: if an argument is out of range, or the image data format of Keras is `"channels_first"`; in a call,
+            if height or width is not a multiple of 4.
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.2; Generative Image

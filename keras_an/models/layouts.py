@@ -8,16 +8,16 @@ from keras_an.layers import AttentiveNormalization
 
 
 def attentive_layers(model: keras.Model) -> list[AttentiveNormalization]:
-    """The `AttentiveNormalization` layers of a functional model, those of models in it too, in the order of the graph.
+    """The `AttentiveNormalization` layers of a functional model and of the models in it, in the order of the graph.
 
     Args:
         model: functional or sequential `keras.Model`.
 
     Returns:
-        A list of layers, one of each call, empty where there are none.
+        A list of layers, one for each call; empty if there are none.
 
     Raises:
-        ValueError: where the model is neither.
+        ValueError: if the model is neither.
     """
     layers = []
     for part, _, _ in _calls(model):
@@ -26,12 +26,12 @@ def attentive_layers(model: keras.Model) -> list[AttentiveNormalization]:
 
 
 def attentive_probe(model: keras.Model) -> keras.Model:
-    """A model that shares the weights of `model` and also returns what every attentive layer took and gave.
+    """A model that shares the weights of `model` and also returns the input and the layout of every attentive layer.
 
-    A layout that a layer did not return, and the layers of a model in `model`, are computed once more.
+    It computes a layout that a layer did not return, and the layers of a model in `model`, a second time.
 
     Args:
-        model: as for `attentive_layers`.
+        model: functional or sequential `keras.Model`.
 
     Returns:
         `keras.Model` from the inputs of `model` to a dictionary: `outputs`, the output of `model`; `inputs`, a list of
@@ -39,7 +39,7 @@ def attentive_probe(model: keras.Model) -> keras.Model:
         `layouts`, a list of the layouts `(batch, *spatial, entities)`.
 
     Raises:
-        ValueError: as of `attentive_layers`.
+        ValueError: if the model is neither.
     """
     inputs, layouts, probes = [], [], {}
     for part, taken, given in _calls(model):

@@ -21,8 +21,8 @@ def projection_discriminator(
 ) -> keras.Model:
     """Residual down-sampling discriminator with a projection head, of the SN-GAN and SAGAN family.
 
-    Each block halves the side down to 4 x 4: block b gives `base_channels * 2 ** (b - 1)` channels, so 128 pixels take
-    5 blocks. The features are summed over positions; the logit is `w . h + embed(label) . h + b`. The attention slot
+    Each block halves the side, down to 4 x 4. Block b gives `base_channels * 2 ** (b - 1)` channels; 128 pixels take 5
+    blocks. The features are summed over positions; the logit is `w . h + embed(label) . h + b`. The attention slot
     stands between a block's first convolution and its activation.
 
     Args:
@@ -31,7 +31,8 @@ def projection_discriminator(
         base_channels: integer, channels of the first block. Defaults to 64.
         image_channels: integer. Defaults to 3.
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
-        attention_blocks: numbers of the blocks, from 1, that carry it. Defaults to the first, as in the paper.
+        attention_blocks: numbers of the blocks, from 1, that have the attention. Defaults to the first, as in the
+            paper.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
         attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         spectral_normalization: whether all weights are spectrally normalised. Defaults to True.
@@ -41,7 +42,7 @@ def projection_discriminator(
         label int32 `(batch,)`, to logits float32 `(batch, 1)`.
 
     Raises:
-        ValueError: where an argument is out of range, or Keras has channels first.
+        ValueError: if an argument is out of range, or the image data format of Keras is `"channels_first"`.
 
     References:
         cGANs with Projection Discriminator (Miyato and Koyama, ICLR 2018), Eq. 9; Attentive Normalization for

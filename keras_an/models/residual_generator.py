@@ -24,9 +24,9 @@ def residual_generator(
 ) -> keras.Model:
     """Residual up-sampling generator with conditional batch norm, of the SN-GAN and SAGAN family.
 
-    A dense layer makes a 4 x 4 map, then each block doubles its side: block b of B gives
-    `base_channels * 2 ** (B - b)` channels, so 128 pixels take 5 blocks from 4x4x1024 to 128x128x64. The attention
-    slot stands between a block's first convolution and the normalisation that follows it.
+    A dense layer makes a 4 x 4 map; then each block doubles the side. Block b of B gives
+    `base_channels * 2 ** (B - b)` channels; 128 pixels take 5 blocks, from 4x4x1024 to 128x128x64. The attention slot
+    stands between a block's first convolution and the normalisation that follows it.
 
     Args:
         resolution: side of the images, 4 times a power of two. Defaults to 128.
@@ -35,19 +35,19 @@ def residual_generator(
         base_channels: integer, channels at full resolution. Defaults to 64.
         image_channels: integer. Defaults to 3.
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
-        attention_blocks: numbers of the blocks, from 1, that carry it. None, the default, is the third, as in the
-            paper, or the last where there are fewer.
+        attention_blocks: numbers of the blocks, from 1, that have the attention. None, the default, means the third, as
+            in the paper, or the last if there are fewer.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
         attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         spectral_normalization: whether convolutions and dense layers are spectrally normalised. Defaults to True.
-        synchronized: whether batch norm takes the moments of the global batch under `tf.distribute`.
+        synchronized: whether batch norm takes the moments of the global batch under `tf.distribute`. Defaults to False.
 
     Returns:
         `keras.Model` from `[z, label]`, z float `(batch, latent_dim)`, label int32 `(batch,)`, to images float32
         `(batch, resolution, resolution, image_channels)` in [-1, 1].
 
     Raises:
-        ValueError: where an argument is out of range, or Keras has channels first.
+        ValueError: if an argument is out of range, or the image data format of Keras is `"channels_first"`.
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020), Section 4.1;

@@ -22,12 +22,13 @@ def soft_layout(features: Tensor, filters: Tensor, bias: Optional[Tensor] = None
 
     Args:
         features: float `(batch, positions, channels)`.
-        filters: float `(entities, channels)`, or `(batch, entities, channels)` with filters of each image.
+        filters: float `(entities, channels)`, or `(batch, entities, channels)` where each image has its own.
         bias: float `(batch, 1, entities)`, added to the logits; None adds nothing.
         temperature: float that multiplies the logits, as in the paper (Eq. 3).
 
     Returns:
-        float32 `(batch, positions, entities)`, float64 of float64 features, at least 0, summing to 1 over the entities.
+        float32 `(batch, positions, entities)`, or float64 if an argument is; at least 0, with a sum of 1 over the
+        entities.
     """
     features, filters, *biases = widen(features, filters, *([] if bias is None else [bias]))
     logits = _project(features, filters * temperature)  # (batch, positions, entities)
@@ -71,14 +72,14 @@ def sample_positions(
 ) -> Tensor:
     """Draws positions for every image: uniform, without replacement, one from each of `num_samples` equal strata.
 
-    The positions are cut into strata whose sizes differ by one at most, one position is drawn from each, and all
-    draws of an image are rotated by one uniform offset. Each draw by itself is thus uniform over all positions, and
-    the draws of an image are distinct, without sorting noise over all positions. Where there are fewer positions
-    than samples, positions repeat, each as often as any other within one.
+    The strata differ in size by one at most. One position is drawn from each, and all draws of an image are rotated by
+    one uniform offset. So each draw by itself is uniform over all positions, and the draws of an image are distinct,
+    without a sort of noise over all positions. If there are fewer positions than samples, positions repeat, and their
+    counts differ by one at most.
 
     Args:
         batch_size: integer or scalar tensor.
-        num_positions: integer or scalar tensor, at least 1; or `(batch_size, 1)`, of each image its own.
+        num_positions: integer or scalar tensor, at least 1; or `(batch_size, 1)` where each image has its own.
         num_samples: integer, draws per image.
         seed_generator: `keras_an.backend.SeedGenerator`.
 
@@ -106,7 +107,7 @@ def sample_valid_windows(
 ) -> Tensor:
     """Draws pooling windows without padding for every image, as `sample_positions` draws positions.
 
-    Where all windows of an image hold padding, it draws among those that also hold something else.
+    If all windows of an image hold padding, it draws among those that also hold valid positions.
 
     Args:
         valid: boolean `(batch, positions)`, False at padding.
@@ -134,7 +135,7 @@ def sample_valid_windows(
 def window_positions(
     windows: Tensor, grid: Sequence[Union[int, Tensor]], spatial: Sequence[Union[int, Tensor]], pool_size: int
 ) -> Tensor:
-    """Flat positions in the feature map of all elements of pooling windows.
+    """The flat positions, in the feature map, of all elements of pooling windows.
 
     Args:
         windows: int32 `(batch, samples)`, flat indices of windows.

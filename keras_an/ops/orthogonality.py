@@ -12,8 +12,8 @@ def orthogonality(entities: Tensor, mode: str = "cosine") -> Tensor:
             W itself, the paper's letter, which also pulls the rows to unit length.
 
     Returns:
-        float32 scalar, or float64 of float64 entities, never negative; 0 exactly where the rows are
-        orthogonal (and, in `"frobenius"`, of length 1).
+        float32 scalar, or float64 if the entities are; never negative, and 0 if the rows are orthogonal (with
+        `"frobenius"` also of length 1).
     """
     (entities,) = widen(entities)
     if mode == "cosine":

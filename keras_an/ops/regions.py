@@ -17,8 +17,8 @@ DIGITS_LOST_AT = 2.0**12
 def center(values: Tensor) -> Tensor:
     """Subtracts a mean of every channel, so that moments of features far from 0 lose no digits.
 
-    Regional normalisation does not change with what is subtracted, which only has to lie among the values: the mean of
-    64 positions, evenly spread, does.
+    Regional normalisation gives the same for any shift. The shift only has to lie among the values: it is the mean of
+    64 positions, evenly spread.
 
     Args:
         values: float32 `(batch, positions, channels)`.
@@ -31,14 +31,14 @@ def center(values: Tensor) -> Tensor:
 
 
 def fill_padding(values: Tensor, valid: Tensor) -> Tensor:
-    """Replaces padding by the mean of an image's other positions, so that it plays no part and digits are kept.
+    """Replaces padding by the mean of an image's valid positions, so that it costs no digits.
 
     Args:
         values: float32 `(batch, positions, channels)`.
         valid: boolean `(batch, positions, 1)`, False at padding.
 
     Returns:
-        float32 `(batch, positions, channels)`; 0 in an image of padding alone.
+        float32 `(batch, positions, channels)`; an image of padding alone becomes 0.
     """
     total = ops.sum(ops.where(valid, values, ops.zeros_like(values)), axis=1, keepdims=True)
     count = ops.sum(ops.cast(valid, values.dtype), axis=1, keepdims=True)
@@ -48,7 +48,7 @@ def fill_padding(values: Tensor, valid: Tensor) -> Tensor:
 def region_moments(values: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and variance of every region: `sum_p S v / sum_p S` and `sum_p S (v - mean)^2 / sum_p S`.
 
-    The variance holds however far regions lie from each other, and from 0.
+    The variance is accurate however far regions lie from each other and from 0.
 
     Args:
         values: float32 `(batch, positions, channels)`.
@@ -68,15 +68,16 @@ def released_region_moments(
 ) -> tuple[Tensor, Tensor]:
     """The statistics of the authors' released TensorFlow layer, which differ from the paper's Eq. 4.
 
-    The mean is `mean_p(S v) / (sum_p S + epsilon)`, divided by the number of positions once too often, and the
-    deviation `sqrt(sum_p (S v - mean)^2 / (sum_p S + epsilon))`, of the product `S v`. Weights trained with that layer
-    need them. Factorised with `sum_p (S v - mean)^2 = sum S^2 v^2 - 2 mean sum S v + positions * mean^2`.
+    The mean is `mean_p(S v) / (sum_p S + epsilon)`, which divides by the number of positions once too often. The
+    deviation, of the product `S v`, is `sqrt(sum_p (S v - mean)^2 / (sum_p S + epsilon))`. Weights trained with that
+    layer need them. They factorise as `sum_p (S v - mean)^2 = sum S^2 v^2 - 2 mean sum S v + positions * mean^2`.
 
     Args:
         values: float32 `(batch, positions, channels)`.
         layout: float32 `(batch, positions, entities)`.
-        epsilon: float, added to a region's mass.
-        num_positions: float32 `(batch, 1, 1)`, where some positions are padding without a layout; None counts all.
+        epsilon: float, added to a region's mass. Defaults to 1e-7.
+        num_positions: float32 `(batch, 1, 1)`, the number of positions that are not padding. None, the default, counts
+            all.
 
     Returns:
         Mean and deviation, float32 `(batch, entities, channels)`.
@@ -97,7 +98,7 @@ def released_region_moments(
 def normalize_regions(values: Tensor, layout: Tensor, mean: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """Normalises every region by its own moments: `sum_i S_i * ((v - mean_i) * scale_i + offset_i)` (paper, Eq. 5).
 
-    Computed as `v * (S scale) + S (offset - mean * scale)`: two products of inner size `entities`.
+    It is computed as `v * (S scale) + S (offset - mean * scale)`: two products of inner size `entities`.
 
     Args:
         values: float32 `(batch, positions, channels)`.
@@ -116,13 +117,13 @@ def normalize_regions(values: Tensor, layout: Tensor, mean: Tensor, scale: Tenso
 def regional_normalization(
     values: Tensor, layout: Tensor, beta: Tensor, alpha: Tensor, epsilon: float, is_centered: bool = False
 ) -> Tensor:
-    """Eq. 4 and 5 in one: `sum_i S_i * ((v - mean_i) / sqrt(variance_i + epsilon) * beta_i + alpha_i)`.
+    """The paper's Eq. 4 and 5 in one: `sum_i S_i * ((v - mean_i) / sqrt(variance_i + epsilon) * beta_i + alpha_i)`.
 
-    It is `normalize_regions` with `region_moments` of the centred values, and a gradient derived by hand, which passes
-    over the values fewer times and keeps less than automatic differentiation does. It may be differentiated again.
+    It is `normalize_regions` with the `region_moments` of the centred values. Its gradient is derived by hand: it
+    passes over the values fewer times and keeps less than automatic differentiation. It may be differentiated again.
 
-    In float32 the result errs by less than 0.02 where the values have deviation 1 about their region's mean, up to 1e5
-    from 0, and regions lie up to 1e4 from each other; half precision is taken as it has been rounded.
+    In float32 the result errs by less than 0.02 for values of deviation 1 about their region's mean, up to 1e5 from 0,
+    with regions up to 1e4 from each other. The rounding of inputs in half precision comes on top.
 
     Args:
         values: float32 `(batch, positions, channels)`.
@@ -130,7 +131,7 @@ def regional_normalization(
         beta: float32 `(entities, channels)`.
         alpha: float32 `(entities, channels)`.
         epsilon: positive float.
-        is_centered: whether the values went through `center`, or are linear in such values.
+        is_centered: whether the values went through `center`, or are linear in such values. Defaults to False.
 
     Returns:
         float32 `(batch, positions, channels)`.

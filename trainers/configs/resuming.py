@@ -35,6 +35,10 @@ TABLE = {
     "trainer.summary_interval": FREE,
     "trainer.validation_interval": FREE,
     "trainer.max_to_keep": FREE,
+    "trainer.best_checkpoint_eval_metric": FREE,
+    "trainer.best_checkpoint_metric_comp": FREE,
+    "trainer.best_checkpoint_export_subdir": FREE,
+    "trainer.continuous_eval_timeout": FREE,
     "trainer.loss_upper_bound": FREE,
     "trainer.max_recoveries": FREE,
     "trainer": INEXACT,  # but a schedule of an optimizer of TensorFlow Addons in place of a constant rate

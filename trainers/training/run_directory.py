@@ -22,7 +22,7 @@ class RunDirectoryError(ValueError):
     """The folder cannot be used for this run; the message says why."""
 
 
-def check(model_dir, params, must_exist=False):
+def check(model_dir, params, must_exist=False, is_read=False):
     """Checks that the folder of a run is free, or belongs to the same run; writes nothing.
 
     A later start may change what `trainers.configs.resuming` allows, and all else too where there is no checkpoint yet.
@@ -30,7 +30,8 @@ def check(model_dir, params, must_exist=False):
     Args:
         model_dir: the folder.
         params: `schema.ExperimentConfig`.
-        must_exist: whether the run must be there already, for an evaluation: it may change what is learned from what.
+        must_exist: whether the run must be there already, to be read.
+        is_read: whether it is only read, by an evaluation, which may change what is learned from what.
 
     Raises:
         RunDirectoryError: where the folder belongs to another run or to something else, or the run is missing.
@@ -41,7 +42,7 @@ def check(model_dir, params, must_exist=False):
     if configs.PARAMS_FILE in names:
         old = configs.load_params(path)
         if any(re.fullmatch(r"ckpt-\d+\.index", name) for name in names):
-            _check_same_run(path, old, params, is_read=must_exist)
+            _check_same_run(path, old, params, is_read=is_read or must_exist)
     elif must_exist:
         raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {configs.PARAMS_FILE} in it.")
     elif others := [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LITTER)]:
