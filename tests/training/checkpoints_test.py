@@ -1,4 +1,7 @@
-"""Checkpoints: finite, whole, bounded in number, and never half written."""
+"""Checkpoints: finite, whole, bounded in number, and never half written.
+
+The file is long because each way in which a write or a read can fail is tried.
+"""
 
 import errno
 import logging

@@ -1,4 +1,7 @@
-"""The checkpoints of a run: what is saved is finite, and what is restored is whole."""
+"""The checkpoints of a run: what is saved is finite, and what is restored is whole.
+
+The file is long because what each failure of a write or a read leaves is said where it happens.
+"""
 
 import concurrent.futures
 import contextlib
