@@ -106,10 +106,12 @@ class AttentiveNormalization(keras.layers.Layer):
 
     Example:
 
+    ```python
     >>> features = keras.random.normal((4, 32, 32, 64))
     >>> outputs, layout = keras_an.AttentiveNormalization(num_entities=8)(features, return_layout=True)
     >>> outputs.shape, layout.shape
     ((4, 32, 32, 64), (4, 32, 32, 8))
+    ```
 
     References:
         Attentive Normalization for Conditional Image Generation (Wang et al., CVPR 2020, arXiv 2004.03828):

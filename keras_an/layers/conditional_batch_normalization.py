@@ -38,8 +38,10 @@ class ConditionalBatchNormalization(keras.layers.Layer):
 
     Example:
 
+    ```python
     >>> layer = keras_an.layers.ConditionalBatchNormalization(num_classes=10)
     >>> outputs = layer([features, labels])
+    ```
 
     References:
         A Learned Representation for Artistic Style (Dumoulin et al., ICLR 2017), Eq. 5; used for class-conditional

@@ -56,7 +56,9 @@ class SpectralNormalization(keras.layers.Wrapper):
 
     Example:
 
+    ```python
     >>> layer = keras_an.layers.SpectralNormalization(keras.layers.Conv2D(64, 3, padding="same"))
+    ```
 
     References:
         Spectral Normalization for Generative Adversarial Networks (Miyato et al., ICLR 2018).

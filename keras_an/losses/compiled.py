@@ -24,8 +24,10 @@ class DiscriminatorHingeLoss(keras.losses.Loss):
 
     Example:
 
+    ```python
     >>> discriminator.compile("adam", keras_an.losses.DiscriminatorHingeLoss())
     >>> discriminator.fit(images, is_real)
+    ```
     """
 
     def __init__(self, name: str = "discriminator_hinge_loss", **kwargs: Any) -> None:

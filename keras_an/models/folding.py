@@ -26,8 +26,10 @@ def fold_spectral_normalization(model: keras.Model) -> keras.Model:
 
     Example:
 
+    ```python
     >>> generator = keras_an.models.residual_generator(resolution=32, num_classes=10)
     >>> keras_an.models.fold_spectral_normalization(generator).export("saved_model")
+    ```
 
     References:
         Spectral Normalization for Generative Adversarial Networks (Miyato et al., ICLR 2018).
