@@ -81,13 +81,13 @@ def inpainting_generator(
     mask = keras.Input((None, None, 1), name="mask")
     known = KnownPixels(divisor=4, dtype="float32", name="known")([image, mask])
     ones = keras.layers.Rescaling(0.0, 1.0, name="ones")(mask)
-    given = keras.layers.Rescaling(-1.0, 1.0, dtype="float32", name="given")(mask)  # 1 where a pixel is known
 
     def with_mask(x, name):
         return keras.layers.Concatenate(name=name)([x, ones, mask])  # (batch, height, width, image_channels + 2)
 
     def fill(x, name):
-        hole = KnownPixels(dtype="float32", name=f"{name}_hole")([x, given])
+        # x is the network's own: what the image holds in the hole, be it NaN, is in none of it.
+        hole = keras.layers.Multiply(dtype="float32", name=f"{name}_hole")([x, mask])
         return keras.layers.Add(dtype="float32", name=name)([hole, known])
 
     def decode(x, branch):

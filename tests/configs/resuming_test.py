@@ -29,6 +29,7 @@ ALL = {
         task.masks.max_length task.masks.min_width task.masks.max_width task.masks.max_angle task.masks.path
         task.train_data.path task.train_data.global_batch_size task.train_data.random_flip task.train_data.random_crop
         task.train_data.skip_corrupt task.train_data.cache task.train_data.shuffle_buffer_size
+        task.train_data.background task.masks.invert
         trainer.discriminator_steps trainer.gradient_accumulation_steps trainer.ema_decay trainer.ema_start_step
         trainer.pretrain_steps runtime.distribution_strategy runtime.num_gpus runtime.tpu runtime.all_reduce_alg
         runtime.mixed_precision_dtype runtime.enable_xla runtime.seed runtime.deterministic
@@ -39,6 +40,8 @@ ALL = {
         task.evaluation.biharmonic
         trainer.train_steps trainer.steps_per_loop trainer.checkpoint_interval trainer.summary_interval
         trainer.validation_interval trainer.max_to_keep trainer.loss_upper_bound trainer.max_recoveries
+        trainer.best_checkpoint_eval_metric trainer.best_checkpoint_metric_comp trainer.best_checkpoint_export_subdir
+        trainer.continuous_eval_timeout
         runtime.cluster runtime.grace_seconds
     """,
 }
