@@ -2,6 +2,7 @@
 
 import array
 import functools
+import glob
 import os
 import struct
 
@@ -9,6 +10,13 @@ import tensorflow as tf
 
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")  # around each record: length, checksum, data, checksum
 _HEADER_SIZE = _LENGTH.size + _CHECKSUM.size
+
+
+def files_of(data):
+    """The paths of `data.path`/`data.split`-... of a `schema.DataConfig`, sorted."""
+    # Not every file that starts with the name of the split: `train2017-...` is not of `train`.
+    pattern = os.path.join(glob.escape(data.path), glob.escape(data.split) + "[-.]*")
+    return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
 
 
 def count_records(path, size):

@@ -1,7 +1,6 @@
 """Images in TFRecord files, as Model Garden writes them."""
 
 import contextlib
-import glob
 import os
 
 import tensorflow as tf
@@ -22,9 +21,7 @@ def open_tfrecords(data, labelled):
     Raises:
         ValueError: where there is no such file, one is compressed, cut off or damaged, or has other features.
     """
-    # Not every file that starts with the name of the split: `train2017-...` is not of `train`.
-    pattern = os.path.join(glob.escape(data.path), glob.escape(data.split) + "[-.]*")
-    files = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+    files = tfrecord_files.files_of(data)
     if not files:
         raise ValueError(
             f"TFRecord files must be called `path`/`split`-...: there is no file {data.path}/{data.split}-*."

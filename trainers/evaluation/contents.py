@@ -1,6 +1,5 @@
 """What tells images from others of the same names and number, without reading all of them."""
 
-import glob
 import hashlib
 import os
 
@@ -8,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainers.data import classes
+from trainers.data import classes, tfrecord_files
 from trainers.evaluation import real_statistics
 
 _SAMPLE = 64  # files, or images, whose contents are looked at
@@ -51,7 +50,7 @@ def are_there(data):
     """Whether there is what a `schema.DataConfig` names; TFDS may fetch what is not there."""
     if data.dataset == "folder":
         return os.path.isdir(os.path.join(data.path, data.split))
-    return data.dataset != "tfrecord" or bool(_records(data))
+    return data.dataset != "tfrecord" or bool(tfrecord_files.files_of(data))
 
 
 def fingerprint(data, source):
@@ -68,7 +67,7 @@ def fingerprint(data, source):
     if data.dataset == "folder":
         files = [os.fsdecode(path) for path in source.name_of(tf.range(source.num_images, dtype=tf.int64)).numpy()]
     else:
-        files = _records(data) if data.dataset == "tfrecord" else []
+        files = tfrecord_files.files_of(data) if data.dataset == "tfrecord" else []
     if not files:
         for image in _some_images(source):
             digest.update(image)
@@ -85,11 +84,6 @@ def fingerprint(data, source):
             file.seek(max(os.path.getsize(files[index]) - _BLOCK, 0))
             digest.update(file.read(_BLOCK))
     return f"{len(files)} files of {size} bytes, sha256 {digest.hexdigest()}"
-
-
-def _records(data):
-    pattern = os.path.join(glob.escape(data.path), glob.escape(data.split) + "[-.]*")
-    return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
 
 
 def _some_images(source):
