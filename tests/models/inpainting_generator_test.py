@@ -240,17 +240,6 @@ def test_what_the_image_holds_in_the_hole_plays_no_part_nan_too(value):
         np.testing.assert_array_equal(found[name], output)
 
 
-def test_known_pixels_stay_where_a_stage_is_not_finite():
-    model = generator()
-    image, mask = inputs()
-    bias = model.get_layer("fused_conv18").bias
-    bias.assign(np.full(bias.shape, np.nan))
-    completed = arrays(model(tensors([image, mask])))["completed"]
-    known = np.broadcast_to(mask == 0, image.shape)
-    np.testing.assert_array_equal(completed[known], image[known])
-    assert np.isnan(completed[~known]).all()
-
-
 @pytest.mark.parametrize("height, width", [(18, 24), (16, 21)])
 def test_sides_that_do_not_divide_by_4_are_errors(height, width):
     message = rf"Height and width of an image must divide by 4\. Received: \({height}, {width}\)"
