@@ -5,6 +5,8 @@ import sys
 
 from absl import app, flags, logging
 
+from trainers.program import expand_home_folders
+
 # They log through absl too; a tool's log is the tool's.
 _OTHERS = ("tensorflow", "tensorboard", "tf2onnx")
 
@@ -38,6 +40,7 @@ def run(argv, action, *errors):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     folders = [f"{os.sep}{name}{os.sep}" for name in _OTHERS]
     logging.get_absl_handler().addFilter(lambda record: not any(folder in record.pathname for folder in folders))
+    expand_home_folders()
     try:
         action()
     except (*errors, ToolError, OSError) as error:

@@ -12,6 +12,8 @@ import sys
 
 from absl import app, flags, logging
 
+from trainers import program
+
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
@@ -31,7 +33,7 @@ def main(argv):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     # TensorFlow's saver logs through absl too.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)
+    program.expand_home_folders()
     try:
         from trainers import configs
         from trainers.training import run_directory
@@ -69,10 +71,12 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
     from trainers.configs.networks import find_checkpoint, restore_generator
+    from trainers.data import input_pipelines
     from trainers.evaluation import gan_evaluator, inpainting_evaluator
     from trainers.training import distribution, run_directory
 
     params = run_directory.load(model_dir, overrides)
+    input_pipelines.make_paths_absolute(params.task)
     checkpoint = find_checkpoint(model_dir, checkpoint)
     if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu"):  # of training alone
         params.runtime.distribution_strategy, params.runtime.all_reduce_alg = "mirrored", None

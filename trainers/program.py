@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 
 from absl import app, flags, logging
@@ -35,6 +36,16 @@ def define_flags():
     flags.DEFINE_string("profile_steps", None, "Steps to profile for TensorBoard, first:last, after the tracing ones.")
 
 
+def expand_home_folders():
+    """Puts the home folder for `~` in the flags: no shell does behind a `=`."""
+    for name in FLAGS:
+        value = FLAGS[name].value
+        if isinstance(value, str) and value.startswith("~"):
+            FLAGS[name].value = os.path.expanduser(value)
+        elif isinstance(value, list) and any(isinstance(part, str) and part.startswith("~") for part in value):
+            FLAGS[name].value = [os.path.expanduser(part) for part in value]
+
+
 def main(argv, application, build):
     """Parses, builds, runs.
 
@@ -59,7 +70,7 @@ def _main(application, build, at_end):
     from trainers.data import classes, input_pipelines
     from trainers.training import checkpoints, loop, run_directory
 
-    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)  # no shell does behind a `=`
+    expand_home_folders()
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
         if params.application != application:
@@ -161,11 +172,12 @@ def summary(training_loop, params, model_dir, scores):
     """The text that a finished run prints."""
     values = {name: value for name, value in scores.items() if name != "step"}
     pictures = sorted(name for name in os.listdir(model_dir) if name.endswith(".png"))
+    folder = shlex.quote(model_dir)
     return SUMMARY.format(
-        model_dir=model_dir,
+        model_dir=folder,
         step=scores["step"],
         train_steps=params.trainer.train_steps,
         table=training_loop.table(values),
-        pictures=", ".join(f"{model_dir}/{name}" for name in pictures),
+        pictures=", ".join(f"{folder}/{name}" for name in pictures),
         python=os.path.relpath(sys.executable),
     )

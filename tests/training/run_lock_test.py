@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -195,3 +196,19 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("a file")
     with pytest.raises(RunLockError, match="cannot be written"):
         RunLock(str(tmp_path / "file")).take()
+
+
+def test_copy_of_a_folder_in_which_a_process_trains_is_free(lock, tmp_path):
+    lock.take()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "link").symlink_to("run")
+    with pytest.raises(RunLockError, match="one run a folder"):
+        RunLock(str(tmp_path / "link")).take()
+    second = RunLock(str(tmp_path / "copy"))
+    second.take()
+    second.release()
+    lock.check()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy", dirs_exist_ok=True)
+    (tmp_path / "run" / LOCK_FILE).rename(tmp_path / "run" / "elsewhere")  # whose run is it then?
+    with pytest.raises(RunLockError, match="one run a folder"):
+        RunLock(str(tmp_path / "copy")).take()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 
 from trainers import configs
 
@@ -37,9 +38,14 @@ def check_names(model_dir, names, what):
         return
     with open(path, encoding="utf-8") as file:
         stored = json.load(file)
-    if list(names) != stored:
+    if [_composed(name) for name in names] != [_composed(name) for name in stored]:
         raise ValueError(
             f"The classes of {what} must be those that the run in {model_dir} was started with, of which each label "
             f"is the place: {', '.join(stored)}. Received: {', '.join(names)}. Name them as they were, or name a new "
             "--model_dir."
         )
+
+
+def _composed(name):
+    """As `folder_source` has names, which runs of before did not."""
+    return unicodedata.normalize("NFC", name)

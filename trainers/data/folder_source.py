@@ -2,12 +2,20 @@
 
 import functools
 import os
+import unicodedata
 
 import tensorflow as tf
 from absl import logging
 
 from trainers.data import picture_files
 from trainers.data.image_sources import IndexedSource, contents_of
+
+# Folders that systems put among people's own: of a disk, a Mac's archive, and network storages, whose thumbnails are
+# pictures too. Names with a dot in front are left out as well.
+_OF_SYSTEMS = {
+    *("lost+found", "System Volume Information", "$RECYCLE.BIN", "__MACOSX"),
+    *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),
+}
 
 
 @functools.lru_cache(maxsize=4)  # A large folder on a network takes minutes to list.
@@ -16,13 +24,13 @@ def open_folder(folder, labelled, skip_empty=False, may_be_flat=False):
 
     Args:
         folder: path.
-        labelled: whether the folders in it are the classes, in the order of their names; images may lie deeper.
-            Otherwise all images below it are taken, and their label is 0.
+        labelled: whether the folders in it are the classes, in the order of their names; images may lie deeper. A name
+            counts in its composed form of Unicode, whatever the file system makes of it. Otherwise all images below it are taken, and their label is 0.
         skip_empty: whether a class may be empty; it is logged then.
         may_be_flat: whether a folder without class folders will do: all of its images are of one class then.
 
     Raises:
-        ValueError: where the folder is missing, or there is no class or no image, or a class is empty.
+        ValueError: where the folder is missing, one cannot be read, there is no class or no image, or a class is empty.
     """
     if not os.path.isdir(folder):
         raise ValueError(
@@ -60,25 +68,26 @@ def open_folder(folder, labelled, skip_empty=False, may_be_flat=False):
     def read(index):
         return {"image": tf.io.read_file(paths[index]), "label": labels[index]}
 
-    source = IndexedSource(len(labels), tuple(classes) or None, read, lambda index: tf.gather(paths, index))
+    names = tuple(_composed(name) for name in classes)
+    source = IndexedSource(labels, names or None, read, lambda index: tf.gather(paths, index))
     source.num_classes = max(len(classes), 1)
     return source
 
 
 def _class_folders(folder, visited):
     """The names of the classes; a link to what holds the folder is none."""
-    folders = (entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    return sorted(entry.name for entry in folders if _identity(entry.path) not in visited)
+    folders = (entry for entry in _entries(folder) if entry.is_dir() and not _is_of_system(entry.name))
+    return sorted((entry.name for entry in folders if _identity(entry.path) not in visited), key=_composed)
 
 
 def _files_below(folder, visited):
     """The files at any depth, by links too, but each folder once; `visited` grows by those that were met."""
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         new = {}
         for name in sorted(folders):
             identity = _identity(os.path.join(parent, name))
-            if not name.startswith(".") and identity not in visited:
+            if not _is_of_system(name) and identity not in visited:
                 visited.add(identity)
                 new[identity] = name
         folders[:] = new.values()
@@ -87,7 +96,28 @@ def _files_below(folder, visited):
 
 
 def _files_in(folder):
-    return sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
+    return sorted(entry.path for entry in _entries(folder) if entry.is_file() and not entry.name.startswith("."))
+
+
+def _entries(folder):
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error):
+    """What cannot be looked into is no empty folder: its images would be missed without a word."""
+    raise ValueError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _is_of_system(name):
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
+def _composed(name):
+    """A name as most systems write it: a Mac may write é as two characters, and sort it elsewhere."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _ancestors(folder):

@@ -135,7 +135,7 @@ class ImageBatches:
     def _report(self, names, labels, broken, bad, keep_size):
         """Logs the bad images of a batch, and returns an empty string, or what the error is to tell."""
         problems = [
-            f"{names[i].decode(errors='backslashreplace')} "
+            f"{picture_files.shown(names[i])} "
             + (
                 f"cannot be read and decoded as {', '.join(picture_files.formats())}"
                 if broken[i]

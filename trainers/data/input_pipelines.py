@@ -174,14 +174,17 @@ def check(strategy, data, resolution, *, num_classes=None, validation_data=None)
 
 
 def make_paths_absolute(task):
-    """Makes the paths of data and masks good in any working folder, and puts a home folder for `~`.
+    """Makes all paths of files good in any working folder, and puts a home folder for `~`.
 
     Args:
         task: `schema.TaskConfig` or `schema.InpaintingTaskConfig`.
     """
-    for group in (task.train_data, task.validation_data, getattr(task, "masks", None)):
-        if group is not None and group.path and "://" not in group.path:
-            group.path = os.path.abspath(os.path.expanduser(group.path))
+    groups = [(task.train_data, "path"), (task.validation_data, "path"), (getattr(task, "masks", None), "path")]
+    others = [(task.evaluation, "inception_path"), (task.evaluation, "statistics_dir"), (task.losses, "vgg_weights")]
+    for group, name in groups + others:
+        path = getattr(group, name, "")
+        if path and "://" not in path:
+            setattr(group, name, os.path.abspath(os.path.expanduser(path)))
 
 
 @contextlib.contextmanager

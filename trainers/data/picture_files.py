@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 
 import numpy as np
 from absl import logging
@@ -64,13 +65,25 @@ def chosen(folder, paths):
     return pictures
 
 
+def shown(name):
+    """The name of a file in a line of text: bytes that are not UTF-8, and what does not print, are escaped.
+
+    Args:
+        name: bytes, or a string as the system gives it.
+    """
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def _some(names):
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(shown(name) for name in names[:_SHOWN]) + more
 
 
 def _begins_as_picture(path):
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
+            return False
         with open(path, "rb") as file:
             start = file.read(16)
     except OSError:  # no right, or a link to nowhere: counted with the others

@@ -27,7 +27,8 @@ class RunLock:
     While it is held, `run.lock` in the folder names host and process, and a thread renews the file's time every 10
     seconds. A process that was killed leaves the file, and the next one takes it over: on the same start of the same
     machine once there is no such process; from another machine, or another container, once the file has not been
-    renewed for 60 seconds. Times are those that the file system gives, since the clocks of machines differ.
+    renewed for 60 seconds. Times are those that the file system gives, since the clocks of machines differ. A lock in a
+    copy of a run's folder is a stale one.
 
     A process that was frozen for longer, as on a laptop that sleeps, finds another's lock and may write no more.
 
@@ -78,7 +79,12 @@ class RunLock:
 
     def _create(self):
         """Writes the file where there is none; whether it did."""
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+        owner = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "folder": os.path.realpath(self._folder),
+        }
         try:
             with open(self._path, "x", encoding="utf-8") as file:
                 json.dump({**owner, "system": _system(), "born": _birth_of(os.getpid()), "token": self._token}, file)
@@ -99,7 +105,7 @@ class RunLock:
         if owner is None:
             return
         if _system() and owner.get("system") == _system():
-            is_live = _birth_of(owner["pid"]) == owner["born"]
+            is_live = _birth_of(owner["pid"]) == owner["born"] and not self._came_with_a_copy(owner)
         else:
             is_live = self._is_renewed()
         if is_live:
@@ -116,6 +122,14 @@ class RunLock:
                 return
             os.remove(aside)
             logging.warning("%s is gone and left %s, which is taken over.", _who(owner), self._path)
+
+    def _came_with_a_copy(self, owner):
+        """Whether the folder is a copy of another, in which the process trains: that one holds the same lock."""
+        original = os.path.join(owner.get("folder", self._folder), LOCK_FILE)
+        try:
+            return _read(original) == owner and not os.path.samefile(original, self._path)
+        except OSError:
+            return False
 
     def _is_renewed(self):
         """Watches the file until it is renewed, or was not for 60 seconds; whether it was."""
