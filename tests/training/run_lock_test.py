@@ -1,5 +1,6 @@
 """One run a folder: who may take the lock, when a stale one is taken over, and what a frozen process finds."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ def lock(tmp_path):
 @pytest.fixture
 def short_times(monkeypatch):
     """A lock is stale after 0.3 seconds, not 60."""
-    for name, seconds in (("_BEAT_SECONDS", 0.02), ("_STALE_SECONDS", 0.3), ("_POLL_SECONDS", 0.01)):
+    for name, seconds in (("_BEAT_SECONDS", 0.02), ("_STALE_SECONDS", 0.3), ("_POLL_SECONDS", 0.01), ("_SETTLE_SECONDS", 0.3)):
         monkeypatch.setattr(run_lock, name, seconds)
 
 
@@ -150,7 +151,12 @@ def test_lock_that_was_removed_by_hand_is_written_again(lock, tmp_path):
     assert (tmp_path / "run" / LOCK_FILE).exists()
 
 
-def test_of_several_that_find_a_stale_lock_one_alone_takes_it(foreign, tmp_path):
+def test_of_several_that_find_a_stale_lock_one_alone_takes_it(foreign, tmp_path, monkeypatch):
+    def is_renewed(self):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(timeout=0.2)  # until all have found it
+        return False
+
     def take(number):
         try:
             locks[number].take()
@@ -158,7 +164,8 @@ def test_of_several_that_find_a_stale_lock_one_alone_takes_it(foreign, tmp_path)
         except RunLockError:
             pass
 
-    os.utime(foreign, (1, 1))
+    barrier = threading.Barrier(8)
+    monkeypatch.setattr(RunLock, "_is_renewed", is_renewed)
     locks, taken = [RunLock(str(tmp_path / "run")) for _ in range(8)], []
     threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -15,6 +15,7 @@ LOCK_FILE = "run.lock"
 _BEAT_SECONDS = 10.0
 _STALE_SECONDS = 60.0
 _POLL_SECONDS = 1.0
+_SETTLE_SECONDS = 1.0
 
 
 class RunLockError(ValueError):
@@ -51,7 +52,9 @@ class RunLock:
         """
         try:
             os.makedirs(self._folder, exist_ok=True)
-            while not self._create():
+            is_contended = False
+            while not (self._create() or self._is_own()) or (is_contended and not self._is_kept()):
+                is_contended = True
                 self._remove_stale()
         except OSError as error:
             raise RunLockError(f"--model_dir={self._folder} cannot be written: {error}") from error
@@ -92,6 +95,11 @@ class RunLock:
             return False
         return True
 
+    def _is_kept(self):
+        """Whether the file is still there once all that saw a stale one have looked: see `_remove_stale`."""
+        time.sleep(_SETTLE_SECONDS)
+        return self._is_own()
+
     def _is_own(self):
         return (_read(self._path) or {}).get("token") == self._token
 
@@ -115,6 +123,8 @@ class RunLock:
             )
         # Of several that find a stale lock one alone moves it; what another took meanwhile is put back.
         aside = f"{self._path}.{self._token}"
+        if _read(self._path) != owner:
+            return
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._path, aside)
             if _read(aside) not in (owner, None):
