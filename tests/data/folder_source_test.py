@@ -188,3 +188,23 @@ def test_name_of_a_file_stays_on_its_line(tmp_path, caplog):
     assert r"c\nd.txt" in caplog.records[-1].getMessage()
     with pytest.raises(ValueError, match=re.escape(rf"{tmp_path}/a\nb\x1b[31m.png cannot be read and decoded")):
         input_pipelines.load_arrays(DataConfig("folder", path=str(tmp_path), split="."), 4)
+
+
+def test_image_that_is_left_out_is_told_once_however_often_it_is_read(tmp_path, caplog):
+    write(tmp_path / "one.png")
+    (tmp_path / "two.png").write_bytes(b"no picture")
+    data = DataConfig("folder", path=str(tmp_path), split=".", skip_corrupt=True)
+    for _ in range(2):  # by training, and by the classifier that scores
+        assert len(input_pipelines.load_arrays(data, 4)[1]) == 1
+    assert [record.getMessage()[:20] for record in caplog.records] == ["Left out, 1 so far: "]
+
+
+def test_names_of_classes_stay_on_their_line(tmp_path):
+    write(tmp_path / "a\nb" / "one.png")
+    with pytest.raises(ValueError, match=r"1 \(a\\nb\). Received: 5"):
+        opened(tmp_path, 5)
+    with pytest.raises(ValueError, match=r"there are: a\\nb"):
+        opened(tmp_path / "none")
+    (tmp_path / "class_names.json").write_text('["a\\nc"]')
+    with pytest.raises(ValueError, match=r"place: a\\nc. Received: a\\nb. Name"):
+        classes.check_names(str(tmp_path), ("a\nb",), "data")

@@ -5,6 +5,7 @@ import os
 import unicodedata
 
 from trainers import configs
+from trainers.data import picture_files
 
 NAMES_FILE = "class_names.json"
 
@@ -41,8 +42,8 @@ def check_names(model_dir, names, what):
     if [_composed(name) for name in names] != [_composed(name) for name in stored]:
         raise ValueError(
             f"The classes of {what} must be those that the run in {model_dir} was started with, of which each label "
-            f"is the place: {', '.join(stored)}. Received: {', '.join(names)}. Name them as they were, or name a new "
-            "--model_dir."
+            f"is the place: {', '.join(map(picture_files.shown, stored))}. Received: "
+            f"{', '.join(map(picture_files.shown, names))}. Name them as they were, or name a new --model_dir."
         )
 
 

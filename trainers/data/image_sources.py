@@ -5,6 +5,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from trainers.data import picture_files
+
 INTERLEAVED_FILES = 16
 BLOCK_LENGTH = 16
 
@@ -144,4 +146,4 @@ def contents_of(folder):
     except OSError as error:
         return f" {folder} cannot be read: {error.strerror}."
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f" In {folder or '.'} there are: {', '.join(names[:8]) or 'no files'}{more}."
+    return f" In {folder or '.'} there are: {', '.join(map(picture_files.shown, names[:8])) or 'no files'}{more}."

@@ -7,7 +7,15 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from trainers.data import bundled_sources, folder_source, image_batches, image_sources, tfds_source, tfrecord_source
+from trainers.data import (
+    bundled_sources,
+    folder_source,
+    image_batches,
+    image_sources,
+    picture_files,
+    tfds_source,
+    tfrecord_source,
+)
 
 
 def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_channels=None, num_classes=None):
@@ -229,4 +237,4 @@ def _describe(data):
 def _some(class_names):
     if not class_names:
         return ""
-    return f" ({', '.join(class_names[:8])}{', ...' if len(class_names) > 8 else ''})"
+    return f" ({', '.join(map(picture_files.shown, class_names[:8]))}{', ...' if len(class_names) > 8 else ''})"

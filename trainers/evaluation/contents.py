@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainers.data import classes, input_pipelines, tfds_source, tfrecord_files
+from trainers.data import classes, input_pipelines, picture_files, tfds_source, tfrecord_files
 from trainers.evaluation import real_statistics
 
 _SAMPLE = 64  # files, or images, whose contents are looked at
@@ -86,7 +86,7 @@ def check_classes(data, open_source, statistics_path, num_classes):
     if counts[label] < 2:
         raise ValueError(
             "`task.evaluation.intra_class` needs at least 2 images of each class in `task.validation_data`. Received: "
-            f"{counts[label]} of class {label}{f' ({names[label]})' if names else ''}. Add images, or turn it off."
+            f"{counts[label]} of class {label}{f' ({picture_files.shown(names[label])})' if names else ''}. Add images, or turn it off."
         )
 
 
