@@ -29,9 +29,7 @@ def main(argv):
     from trainers.configs.networks import CheckpointError
 
     def action():
-        export(
-            FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.best, FLAGS.use_ema, FLAGS.dtype
-        )
+        export(FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.best, FLAGS.use_ema, FLAGS.dtype)
 
     program.run(argv, action, ExportError, ConfigError, CheckpointError)
 

@@ -159,7 +159,7 @@ def test_folders_that_systems_make_are_no_classes_and_hold_no_images(tmp_path):
 
 
 def test_names_of_classes_are_the_same_however_a_system_writes_them(tmp_path):
-    """A Mac takes an accent for a letter of its own, which changes the order: fa\u0301 comes before fb, f\xe1 does not."""
+    """A Mac takes an accent for a letter of its own, which changes the order: fa\u0301 is before fb, f\xe1 is not."""
     for folder, accent in (("linux", "\xe1"), ("mac", "a\u0301")):
         for name in ("fb", f"f{accent}"):
             write(tmp_path / folder / name / "one.png")

@@ -25,8 +25,8 @@ def lock(tmp_path):
 @pytest.fixture
 def short_times(monkeypatch):
     """A lock is stale after 0.3 seconds, not 60."""
-    for name, seconds in (("_BEAT_SECONDS", 0.02), ("_STALE_SECONDS", 0.3), ("_POLL_SECONDS", 0.01), ("_SETTLE_SECONDS", 0.3)):
-        monkeypatch.setattr(run_lock, name, seconds)
+    for name, seconds in (("BEAT", 0.02), ("STALE", 0.3), ("POLL", 0.01), ("SETTLE", 0.3)):
+        monkeypatch.setattr(run_lock, f"_{name}_SECONDS", seconds)
 
 
 def change(path, **values):

@@ -39,7 +39,7 @@ def check_names(model_dir, names, what):
         return
     with open(path, encoding="utf-8") as file:
         stored = json.load(file)
-    if [_composed(name) for name in names] != [_composed(name) for name in stored]:
+    if [composed(name) for name in names] != [composed(name) for name in stored]:
         raise ValueError(
             f"The classes of {what} must be those that the run in {model_dir} was started with, of which each label "
             f"is the place: {', '.join(map(picture_files.shown, stored))}. Received: "
@@ -47,6 +47,6 @@ def check_names(model_dir, names, what):
         )
 
 
-def _composed(name):
-    """As `folder_source` has names, which runs of before did not."""
+def composed(name):
+    """A name as most systems write it: a Mac may write é as two characters, and sort it elsewhere."""
     return unicodedata.normalize("NFC", name)

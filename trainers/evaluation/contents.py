@@ -84,9 +84,10 @@ def check_classes(data, open_source, statistics_path, num_classes):
     counts = np.bincount(labels[(labels >= 0) & (labels < num_classes)], minlength=num_classes)
     label = int(np.argmin(counts))
     if counts[label] < 2:
+        name = f" ({picture_files.shown(names[label])})" if names else ""
         raise ValueError(
             "`task.evaluation.intra_class` needs at least 2 images of each class in `task.validation_data`. Received: "
-            f"{counts[label]} of class {label}{f' ({picture_files.shown(names[label])})' if names else ''}. Add images, or turn it off."
+            f"{counts[label]} of class {label}{name}. Add images, or turn it off."
         )
 
 

@@ -227,7 +227,9 @@ class GanEvaluator:
             try:
                 statistics.save(self._statistics_path, description)
             except OSError as error:  # somebody else's run, a full disk: scores need no file
-                logging.warning("%s cannot be kept, and is made again by the next start: %s", self._statistics_path, error)
+                logging.warning(
+                    "%s cannot be kept, and is made again by the next start: %s", self._statistics_path, error
+                )
         return statistics
 
     def _measured(self, data):

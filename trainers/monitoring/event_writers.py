@@ -63,7 +63,7 @@ def purge(writer, step):
 
 
 def _date_back(folder, now):
-    """Renames what a clock that was ahead has written: TensorBoard reads files in the order of the times in their names.
+    """Renames what a clock that was ahead has written: TensorBoard reads files in the order of times in their names.
 
     Args:
         folder: which need not be there.

@@ -5,7 +5,6 @@ import threading
 
 from absl import logging
 
-
 _NUMBERS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
