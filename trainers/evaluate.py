@@ -7,7 +7,6 @@ stays as it is, but for the classifier and the statistics of the real images, wh
 """
 
 import json
-import os
 import sys
 
 from absl import app, flags, logging
@@ -29,11 +28,7 @@ flags.DEFINE_string("output", None, "JSON file to write the scores to.")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    program.expand_home_folders()
+    program.start(argv)
     try:
         from trainers import configs
         from trainers.training import run_directory

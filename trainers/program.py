@@ -36,14 +36,18 @@ def define_flags():
     flags.DEFINE_string("profile_steps", None, "Steps to profile for TensorBoard, first:last, after the tracing ones.")
 
 
-def expand_home_folders():
-    """Puts the home folder for `~` in the flags: no shell does behind a `=`."""
-    for name in FLAGS:
+def start(argv):
+    """What every main begins with: everything is a flag, `~` is the home folder, and a run's log is the run's."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    for name in FLAGS:  # no shell does behind a `=`
         value = FLAGS[name].value
         if isinstance(value, str) and value.startswith("~"):
             FLAGS[name].value = os.path.expanduser(value)
-        elif isinstance(value, list) and any(isinstance(part, str) and part.startswith("~") for part in value):
+        elif isinstance(value, list) and any(str(part).startswith("~") for part in value):
             FLAGS[name].value = [os.path.expanduser(part) for part in value]
+    # TensorFlow's saver logs through absl too.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
 
 
 def main(argv, application, build):
@@ -55,10 +59,7 @@ def main(argv, application, build):
         build: function from the configuration, the run's folder and the steps to profile to a `loop.TrainingLoop`;
             raises ValueError where networks, devices and data do not go together, and writes nothing.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too; a run's log is the run's.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    start(argv)
     with contextlib.ExitStack() as at_end:
         _main(application, build, at_end)
 
@@ -70,7 +71,6 @@ def _main(application, build, at_end):
     from trainers.data import classes, input_pipelines
     from trainers.training import checkpoints, loop, run_directory
 
-    expand_home_folders()
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
         if params.application != application:
