@@ -38,8 +38,17 @@ def run(argv, action, *errors):
         raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
     folders = [f"{os.sep}{name}{os.sep}" for name in _OTHERS]
     logging.get_absl_handler().addFilter(lambda record: not any(folder in record.pathname for folder in folders))
+    _expand_home_folders()
     try:
         action()
     except (*errors, ToolError, OSError) as error:
         logging.error("%s", " ".join(str(error).split()))
         sys.exit(2)
+
+
+def _expand_home_folders():
+    """Puts the home folder for `~` in the flags: no shell does behind a `=`."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, str) and value.startswith("~"):
+            flags.FLAGS[name].value = os.path.expanduser(value)

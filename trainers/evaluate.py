@@ -7,10 +7,11 @@ stays as it is, but for the classifier and the statistics of the real images, wh
 """
 
 import json
-import os
 import sys
 
 from absl import app, flags, logging
+
+from trainers import program
 
 FLAGS = flags.FLAGS
 
@@ -27,11 +28,7 @@ flags.DEFINE_string("output", None, "JSON file to write the scores to.")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)
+    program.start(argv)
     try:
         from trainers import configs
         from trainers.training import run_directory
@@ -69,10 +66,12 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
     from trainers.configs.networks import find_checkpoint, restore_generator
+    from trainers.data import input_pipelines
     from trainers.evaluation import gan_evaluator, inpainting_evaluator
     from trainers.training import distribution, run_directory
 
     params = run_directory.load(model_dir, overrides)
+    input_pipelines.make_paths_absolute(params.task)
     checkpoint = find_checkpoint(model_dir, checkpoint)
     if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu"):  # of training alone
         params.runtime.distribution_strategy, params.runtime.all_reduce_alg = "mirrored", None

@@ -5,6 +5,7 @@ The file is long because all tests share one exported generator.
 
 import json
 import logging
+import os
 import pathlib
 import shutil
 import subprocess
@@ -377,3 +378,12 @@ def test_name_of_no_class_is_refused_with_those_there_are(generator, tmp_path, c
     message = refusal(caplog, path, tmp_path / "out", labels="cat,cofee")
     assert "[0, 5) or names of classes, tea, cat, coffee, milk, water, with commas" in message
     assert "Received: 'cofee' in --labels=cat,cofee" in message
+
+
+def test_tilde_is_the_home_folder_of_a_tool(generator, tmp_path, monkeypatch):
+    """No shell puts it there behind a `=`."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(generator, tmp_path / "home" / "model")
+    monkeypatch.chdir(tmp_path)
+    call_main("tools.sample", saved_model="~/model", output_dir="~/out", num=1)
+    assert os.listdir(tmp_path) == ["home"] and os.listdir(tmp_path / "home" / "out") == ["00000_label0.png"]
