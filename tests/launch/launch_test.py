@@ -29,6 +29,7 @@ PERMANENT = {program.EXIT_REFUSED, program.EXIT_DIVERGED, program.EXIT_NOT_EVALU
 OBJECT = {"apiVersion": str, "kind": str, "metadata.name": str}
 POD = {
     "terminationGracePeriodSeconds": int,
+    "securityContext.fsGroup": int,
     "containers[].name": str,
     "containers[].image": str,
     "containers[].command[]": str,
@@ -266,6 +267,7 @@ def check_pod(pod, processes):
     assert runtime.distribution_strategy == "multi_worker_mirrored"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == runtime.num_gpus
     assert pod["terminationGracePeriodSeconds"] >= runtime.grace_seconds
+    assert f"--uid={pod['securityContext']['fsGroup']} " in (LAUNCH.parents[1] / "Dockerfile").read_text()
     check_batch(params, processes)
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert set(mounts) == {volume["name"] for volume in pod["volumes"]}

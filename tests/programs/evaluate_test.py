@@ -110,7 +110,7 @@ def test_statistics_by_another_inception_exit_with_2(copy_of_run, inception, tmp
         ({"num_samples": 3}, "`task.evaluation.num_samples` must be at least 4"),
         ({"num_samples": 19, "intra_class": "true"}, "`task.evaluation.num_samples` must be at least 20"),
         ({"inception_path": "/none"}, "--inception_path must be the folder of a SavedModel"),
-        ({"num_gpus": 99}, "`runtime.num_gpus` must not exceed"),
+        ({"params_override": "runtime.num_gpus=99"}, "`runtime.num_gpus` must not exceed"),
     ],
 )
 def test_wrong_flags_exit_with_2_and_one_line(run, caplog, flag_values, message):
