@@ -45,7 +45,7 @@ flags.DEFINE_list("background", ["255"] * 3, "Red, green and blue under transpar
 flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
 flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer where they are large.")
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
-program.define_device()
+program.define_flags()
 
 THRESHOLD = 128  # grey levels from here on are missing
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601

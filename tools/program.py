@@ -13,7 +13,7 @@ class ToolError(ValueError):
     """What a tool was asked for cannot be done; the message says why."""
 
 
-def define_device():
+def define_flags():
     """Defines `--device` as a flag of the main that calls."""
     flags.disclaim_key_flags()
     flags.DEFINE_enum("device", "auto", ["auto", "cpu"], "auto takes a GPU where there is one.")

@@ -44,7 +44,7 @@ flags.DEFINE_bool("interpolate", False, "Whether to write interpolation.png.")
 flags.DEFINE_integer("steps", 8, "Images in a row of interpolation.png, both ends included.")
 flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
 flags.DEFINE_bool("overwrite", False, "Whether to write to a folder that is not empty; files of other names stay.")
-program.define_device()
+program.define_flags()
 
 MAX_TILES = 1024
 

@@ -145,7 +145,7 @@ def resolved(words):
 
 
 def check_batch(params, processes):
-    replicas = processes * max(params.runtime.num_gpus, 1)
+    replicas = processes * (params.runtime.num_gpus or 1)
     assert replicas > 1 and params.task.train_data.global_batch_size % replicas == 0
 
 
@@ -185,7 +185,7 @@ def check_one_process(strategy, text, folder):
     values, params = parsed([name, *arguments]), resolved([name, *arguments])
     assert (values["model_dir"], values["profile_steps"], values["mode"]) == ("runs/here", "10:20", "train_and_eval")
     assert params.runtime.distribution_strategy == strategy
-    assert (params.runtime.num_gpus > 1) == (strategy == "mirrored")
+    assert ((params.runtime.num_gpus or 0) > 1) == (strategy == "mirrored")
     check_batch(params, 8 if strategy == "tpu" else 1)
 
 

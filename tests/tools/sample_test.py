@@ -9,12 +9,14 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from gan_test_case import call_main, contents, exported_run
+from tools import program
 
 CLASSES = 5
 GAP = 2
@@ -377,3 +379,14 @@ def test_name_of_no_class_is_refused_with_those_there_are(generator, tmp_path, c
     message = refusal(caplog, path, tmp_path / "out", labels="cat,cofee")
     assert "[0, 5) or names of classes, tea, cat, coffee, milk, water, with commas" in message
     assert "Received: 'cofee' in --labels=cat,cofee" in message
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_device_is_a_gpu_unless_the_cpu_is_wanted(monkeypatch, device):
+    hidden, growing = [], []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda found, kind: hidden.append((found, kind)))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: growing.append((gpu, on)))
+    monkeypatch.setattr(program.flags, "FLAGS", types.SimpleNamespace(device=device))
+    program.take_device()
+    assert (hidden, growing) == (([([], "GPU")], []) if device == "cpu" else ([], [("GPU:0", True)]))

@@ -10,6 +10,7 @@ the commands write some. It runs on a CPU too, where `--tiny` tries all steps in
 
 import dataclasses
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -72,7 +73,9 @@ def card():
         found = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()
     except (OSError, subprocess.CalledProcessError):
         found = ["no NVIDIA card"]
-    code = "import keras, tensorflow as tf; print(tf.__version__, keras.__version__, *tf.config.list_physical_devices())"
+    code = (
+        "import keras, tensorflow as tf; print(tf.__version__, keras.__version__, *tf.config.list_physical_devices())"
+    )
     versions = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
     return [*found, f"TensorFlow, Keras, devices: {versions}"]
 
@@ -163,10 +166,15 @@ def run_step(name, step, end):
             left = until - time.monotonic()
             if left < LEAST_S:
                 return "\n".join([*lines, "Not run to its end: its time was over."])
-            lines.append(f"    python {' '.join(command)}")
+            lines.append(f"    python {shlex.join(command)}")
             try:
                 done = subprocess.run(
-                    [sys.executable, *command], stdout=subprocess.PIPE, stderr=file, text=True, timeout=left, check=False
+                    [sys.executable, *command],
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                    text=True,
+                    timeout=left,
+                    check=False,
                 )
             except subprocess.TimeoutExpired as error:
                 return "\n".join([*lines, "", *tables(_text(error.stdout)), "", "Its time was over."])
@@ -175,7 +183,7 @@ def run_step(name, step, end):
                 return "\n".join([*lines, f"Failed with exit code {done.returncode}: see {log}"])
     if step.check:
         lines.append(step.check())
-    return "\n".join([*lines, "", f"{time.monotonic() - begin:.0f} s"])
+    return "\n".join([*lines, "", f"{time.monotonic() - begin:.0f} s", ""])
 
 
 def tables(text):
