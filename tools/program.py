@@ -13,6 +13,24 @@ class ToolError(ValueError):
     """What a tool was asked for cannot be done; the message says why."""
 
 
+def define_flags():
+    """Defines `--device` as a flag of the main that calls."""
+    flags.disclaim_key_flags()
+    flags.DEFINE_enum("device", "auto", ["auto", "cpu"], "auto takes a GPU where there is one.")
+
+
+def take_device():
+    """Hides the GPUs where `--device` says so; else takes their memory as it is needed. Call before TensorFlow runs."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if flags.FLAGS.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    else:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
 def positive_integers(name):
     """The values of a flag that lists them.
 

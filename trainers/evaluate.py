@@ -22,7 +22,7 @@ flags.DEFINE_integer("seed", None, "Of the noise; runtime.seed of the run by def
 flags.DEFINE_string("inception_path", None, "Folder or TF-Hub handle of TF-GAN's Inception; by default the run's.")
 flags.DEFINE_bool("intra_class", None, "Whether to score within classes too; by default as the run does.")
 flags.DEFINE_string("statistics_dir", None, "Folder of what is known of the real images; by default the run's.")
-flags.DEFINE_integer("num_gpus", None, "GPUs to use; those of the run by default.")
+flags.DEFINE_enum("device", "auto", ["auto", "cpu"], "auto takes the GPUs that are there.")
 flags.DEFINE_multi_string("params_override", [], "Settings over those of the run: a.b=1,c.d=x; may be repeated.")
 flags.DEFINE_string("output", None, "JSON file to write the scores to.")
 
@@ -106,11 +106,17 @@ def _check_flags(application):
 
 def _overrides():
     """The flags that stand for settings of the run."""
+    from trainers import configs
+
     keys = {
         name: f"task.evaluation.{name}" for name in ("num_samples", "inception_path", "intra_class", "statistics_dir")
     }
-    keys["num_gpus"] = "runtime.num_gpus"
-    return [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
+    given = [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
+    if FLAGS.device == "cpu":
+        given.append("runtime.num_gpus=0")
+    elif not any(text.startswith("runtime.num_gpus=") for text in configs.split(FLAGS.params_override)):
+        given.append("runtime.num_gpus=null")  # not the run's own number: another machine may evaluate
+    return given
 
 
 if __name__ == "__main__":
