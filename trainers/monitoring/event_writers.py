@@ -3,6 +3,7 @@
 import os
 
 import tensorflow as tf
+from tensorboard.compat.proto import summary_pb2
 
 _NAMES = ("train", "validation")
 
@@ -27,6 +28,13 @@ class EventWriters:
         if name not in self._writers:
             self._writers[name] = tf.summary.create_file_writer(os.path.join(self._model_dir, name))
         return self._writers[name]
+
+    def write(self, name, values, step):
+        """Writes summaries, a sequence of `Summary.Value` of tensorboard, by the writer of a name."""
+        if self._is_chief:
+            summary = summary_pb2.Summary(value=values)
+            with self.get(name).as_default():
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
     def go_on_from(self, step):
         """Has TensorBoard drop what a run that was killed, or went back, had written beyond a step, or at step 0."""
