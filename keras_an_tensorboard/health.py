@@ -134,7 +134,7 @@ def findings(values, num_entities, progress=0.0):
             f"{MOST_ENTROPY}. Start with a larger W (`entity_stddev`, `entity_initializer`), take fewer entities, or "
             "another place for the layer."
         )
-    if num_entities > 1 and values["largest_share"] > MOST_SHARE:
+    elif num_entities > 1 and values["largest_share"] > MOST_SHARE:  # of entities that are alike, one wins by a hair
         found["largest_share"] = (
             f"one entity takes {100 * values['largest_share']:.1f} % of all positions, more than "
             f"{100 * MOST_SHARE:.0f} %. Start with a smaller W (`entity_stddev`, `entity_initializer`), raise "

@@ -110,7 +110,7 @@ def winner_shares(layouts):
 
 
 def table_picture(names, means):
-    """A table as a picture: a row for each name, a column for each entity, in each cell its mean assignment in per cent.
+    """A table as a picture: a row for each name, a column for each entity, in the cells mean assignments in per cent.
 
     Args:
         names: strings, of the rows.

@@ -95,9 +95,7 @@ class LayoutsPlugin(base_plugin.TBPlugin):
     def _serve_blob(self, request):
         """The blob of the key `key`, as `_serve_steps` gives it."""
         try:
-            data = self._provider.read_blob(
-                plugin_util.context(request.environ), blob_key=request.args.get("key", "")
-            )
+            data = self._provider.read_blob(plugin_util.context(request.environ), blob_key=request.args.get("key", ""))
         except (errors.PublicError, ValueError, KeyError) as error:
             return _json(request, {"error": f"There is no such blob: {error}"}, 404)
         return http_util.Respond(request, data, "application/octet-stream")

@@ -110,7 +110,9 @@ def of_layer(view, prefix, values, with_pictures=True):
     if table:
         told = "Mean assignment to each entity, in per cent, of the inputs of a class, or of a part of the image."
         rows, means = table
-        found += picture(f"assignments/{view.name}", pictures.table_picture(rows[:_MOST_ROWS], means[:_MOST_ROWS]), told)
+        found += picture(
+            f"assignments/{view.name}", pictures.table_picture(rows[:_MOST_ROWS], means[:_MOST_ROWS]), told
+        )
     if view.images is not None and view.layout.ndim == 4:
         told = (
             "Fixed inputs: the image, the winning entities over it and alone, and a heat map for each entity, from "

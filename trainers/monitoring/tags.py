@@ -4,7 +4,7 @@ TensorBoard sorts by name; the numbers put the groups into the order in which on
 """
 
 LOSSES, SCORES, ATTENTION = "1_losses", "2_scores", "3_attention"
-GRADIENTS, SPEED, LEARNING_RATE = "4_gradients", "5_speed", "6_learning_rate"
+GRADIENTS, SPEED, LEARNING_RATE, SPREAD = "4_gradients", "5_speed", "6_learning_rate", "7_spread"
 
 _NORM, _SQUARE = "_gradient_norm", "_square"
 _LOW, _HIGH = "_low", "_high"
@@ -37,8 +37,8 @@ def of_losses(means):
     """What the means of a trainer's metrics are shown as.
 
     Args:
-        means: floats by name. Of `<name>_square` only the spread around `<name>` is shown, as `<name>_low` and
-            `<name>_high`, one deviation below and above.
+        means: floats by name. Of `<name>_square` only the ends of the spread around `<name>` are shown, one deviation
+            below and above.
 
     Returns:
         Floats and descriptions by tag.
@@ -50,7 +50,7 @@ def of_losses(means):
             deviation = max(value - means[name] ** 2, 0.0) ** 0.5
             for suffix, sign in ((_LOW, -1), (_HIGH, 1)):
                 told = f"{name} {'plus' if sign > 0 else 'minus'} the deviation over images."
-                found[f"{LOSSES}/{name}{suffix}"] = means[name] + sign * deviation, told
+                found[f"{SPREAD}/{name}{suffix}"] = means[name] + sign * deviation, told
         elif name.endswith(_NORM):
             network = name[: -len(_NORM)]
             found[f"{GRADIENTS}/{network}"] = value, f"Norm of the gradients of the {network}."
@@ -76,11 +76,12 @@ def charts(application):
         application: "gan" or "inpainting".
     """
     other = "discriminator" if application == "gan" else "critic"
-    logits = [f"{LOSSES}/{other}_{kind}" for kind in ("real", "fake")]
+    logits = [f"{other}_{kind}" for kind in ("real", "fake")]
+    spreads = {f"{LOSSES}/{one}": (f"{SPREAD}/{one}{_LOW}", f"{SPREAD}/{one}{_HIGH}") for one in logits}
     losses = {
         f"Generator against {other}": [f"^{LOSSES}/generator_loss$", f"^{LOSSES}/{other}_loss$"],
-        "Real against fake logits, with their spread": {tag: (tag + _LOW, tag + _HIGH) for tag in logits},
-        "Real against fake logits": [f"^{tag}$" for tag in logits],
+        "Real against fake logits, with their spread": spreads,
+        "Real against fake logits": [f"^{LOSSES}/{one}$" for one in logits],
     }
     if application == "gan":
         scores = {

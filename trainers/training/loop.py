@@ -170,15 +170,10 @@ class TrainingLoop:
     def _report_time(self, total):
         evaluations = self._validation.seconds if self._validation else 0.0
         summaries = self._summaries.seconds if self._summaries else 0.0
-        rest = total - self._seconds_of_steps - evaluations
+        rest, steps = total - self._seconds_of_steps - evaluations, self._seconds_of_steps
         logging.info(
-            "Time: steps %.1f s, evaluations %.1f s, checkpoints, summaries and all else %.1f s, %.2f %% of the steps' "
-            "(of which summaries %.1f s)",
-            self._seconds_of_steps,
-            evaluations,
-            rest,
-            100.0 * rest / self._seconds_of_steps,
-            summaries,
+            f"Time: steps {steps:.1f} s, evaluations {evaluations:.1f} s, checkpoints, summaries and all else "
+            f"{rest:.1f} s, {100 * rest / steps:.2f} % of the steps'; of this summaries {summaries:.1f} s"
         )
 
     def _recover(self, error):
