@@ -228,7 +228,7 @@ function makeTiles() {
   const {data} = state;
   const buttons = data.shares.map((share, entity) => {
     const button = document.createElement("button");
-    button.append(swatch(data.palette[entity]), `${entity}  ${percent(share)}`);
+    button.append(swatch(data.palette[entity]), `${entity} ${percent(share)}`);
     button.addEventListener("click", () => choose({entity: state.entity === entity ? null : entity}));
     return button;
   });
