@@ -60,12 +60,11 @@ def train(name, overrides):
 
 
 def launch_tensorboard():
-    """The address of a TensorBoard that shows what the runs wrote in training, by their names."""
+    """The address of a TensorBoard that shows the runs."""
     from tensorboard import default, program
 
     server = program.TensorBoard(default.get_plugins())
-    spec = ",".join(f"{name}:{os.path.join(FLAGS.runs_dir, name, 'train')}" for name in RUNS)
-    server.configure(argv=["", "--logdir_spec", spec, "--port", "0", "--load_fast", "false"])
+    server.configure(argv=["", "--logdir", FLAGS.runs_dir, "--port", "0", "--load_fast", "false"])
     return server.launch()
 
 
@@ -98,8 +97,8 @@ def take_pictures(address):
 
 def choose_layer(frame, run, tag):
     """Shows a layer of a run at its last step."""
-    frame.select_option("#run", run)
-    frame.wait_for_function("run => document.querySelector('#run').value === run", arg=run)
+    frame.select_option("#run", f"{run}/train")
+    frame.wait_for_timeout(1000)
     frame.select_option("#layer", tag)
     frame.wait_for_timeout(5000)
 
@@ -107,7 +106,7 @@ def choose_layer(frame, run, tag):
 def choose_runs(page, *names):
     """Shows the charts of some runs alone."""
     page.get_by_placeholder("Write a regex to filter runs").or_(page.locator("#runs-regex input")).first.fill(
-        f"^({'|'.join(names)})$"
+        f"^({'|'.join(names)})/"
     )
     page.wait_for_timeout(8000)
 

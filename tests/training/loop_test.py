@@ -71,10 +71,14 @@ class CountingTrainer:
 
 
 class ConstantProbe:
-    """A layer of two entities, which share all positions evenly."""
+    """A layer of two entities, each of which has more of its half of the map, or as much as the other."""
+
+    def __init__(self, share=0.75):
+        self.share = share
 
     def views(self, network):
-        layout = np.full((2, 4, 4, 2), 0.5, np.float32)
+        layout = np.full((2, 4, 4, 2), self.share, np.float32)
+        layout[:, :2, :, 0] = layout[:, 2:, :, 1] = 1.0 - self.share
         return [LayerView(f"{network}/layer", np.ones((2, 4, 4, 3), np.float32), layout, 0.25, np.eye(2, 3))]
 
 
@@ -169,7 +173,9 @@ def test_summaries_hold_the_mean_losses_since_the_last_report(tmp_path):
 
 
 def test_a_dead_layer_is_a_warning_and_a_text(tmp_path, caplog):
-    make_loop(tmp_path, CountingTrainer()).train(validate=False)
+    evaluator = FixedEvaluator()
+    evaluator.probes = {"generator": ConstantProbe(0.5)}
+    make_loop(tmp_path, CountingTrainer(), evaluator).train(validate=False)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warning.startswith("Step 5: generator/layer may be dead: its layout tells nothing: the entropy is 1.000")
     (health,) = summaries_of(tmp_path / "train")["health"].items()  # it is the same at step 10
@@ -463,6 +469,13 @@ def test_recovery_has_tensorboard_forget_what_is_done_again(tmp_path):
     training_loop.train(validate=False)
     training_loop.close()
     assert shown_by_tensorboard(tmp_path / "train", "1_losses/generator_loss") == list(range(1, 11))
+
+
+def test_events_hold_fewer_pictures_of_long_runs_and_those_of_the_last_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "has_pictures", lambda index: index == 2)
+    make_loop(tmp_path, CountingTrainer(), validation_interval=2).train(validate=True)
+    found = summaries_of(tmp_path / "validation")
+    assert set(found["samples"]) == {4, 10} and set(found["2_scores/label_accuracy"]) == {2, 4, 6, 8, 10}
 
 
 class FailingEvaluator(FixedEvaluator):

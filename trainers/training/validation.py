@@ -8,7 +8,7 @@ from absl import logging
 from keras_an_tensorboard import summaries
 from trainers.monitoring import tags
 from trainers.monitoring.pictures import write_png
-from trainers.monitoring.run_summaries import hyperparameters
+from trainers.monitoring.run_summaries import has_pictures, hyperparameters
 
 _POLL_SECONDS = 1.0
 
@@ -52,8 +52,10 @@ class Validation:
             found = list(hyperparameters(self._params, self._model_dir))
             for name, value in scores.items():
                 found += summaries.scalar(f"{tags.SCORES}/{name}", value, tags.SCORE_DESCRIPTION)
+            config = self._params.trainer
+            is_shown = step == config.train_steps or has_pictures(step // config.validation_interval)
             for name, picture in pictures.items():
-                found += summaries.picture(name, picture)
+                found += summaries.picture(name, picture) if is_shown else []
                 write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
             self._writers.write("validation", found, step)
             values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
