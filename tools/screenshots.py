@@ -24,7 +24,6 @@ flags.DEFINE_string("chromium", None, "Path of the browser; by default the `chro
 
 HEALTHY = "healthy"
 _SHORT = "trainer.train_steps=600"
-_COLORS = 96  # of a picture's palette: they are files of a repository
 
 
 def of_both(setting):
@@ -49,7 +48,7 @@ def main(argv):
     for name, overrides in RUNS.items():
         train(name, overrides)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
-    take_pictures(launch_tensorboard())
+    take_pictures()
 
 
 def train(name, overrides):
@@ -59,16 +58,17 @@ def train(name, overrides):
     subprocess.run([*command, f"--model_dir={folder}", f"--params_override={overrides}"], check=True)
 
 
-def launch_tensorboard():
-    """The address of a TensorBoard that shows the runs."""
+def launch_tensorboard(*names):
+    """The address of a TensorBoard that shows some runs."""
     from tensorboard import default, program
 
     server = program.TensorBoard(default.get_plugins())
-    server.configure(argv=["", "--logdir", FLAGS.runs_dir, "--port", "0", "--load_fast", "false"])
+    spec = ",".join(f"{name}:{os.path.join(FLAGS.runs_dir, name)}" for name in names)
+    server.configure(argv=["", "--logdir_spec", spec, "--port", "0", "--load_fast", "false"])
     return server.launch()
 
 
-def take_pictures(address):
+def take_pictures():
     from playwright import sync_api
 
     with sync_api.sync_playwright() as engine:
@@ -76,7 +76,7 @@ def take_pictures(address):
         browser = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.set_default_timeout(120_000)
-        page.goto(f"{address}#keras_an_layouts")
+        page.goto(f"{launch_tensorboard(*RUNS)}#keras_an_layouts")
         page.wait_for_selector("iframe")
         frame = next(one for one in page.frames if "plugin_entry" in one.url)
         frame.wait_for_selector("#tiles figure")
@@ -84,14 +84,15 @@ def take_pictures(address):
             choose_layer(frame, name, "interactive/generator/block2_attention")
             save(page.locator("iframe:visible").screenshot(), f"monitoring_{name}")
         choose_layer(frame, HEALTHY, "interactive/discriminator/block1_attention")
-        frame.locator("#large").hover(position={"x": 200, "y": 150})
+        frame.locator("#large").hover(position={"x": 270, "y": 120})
         save(page.screenshot(), "tensorboard")
-        page.goto(f"{address}#custom_scalars")
-        page.get_by_text("Generator against discriminator").wait_for()
         page.set_viewport_size({"width": 1280, "height": 1750})
         for name in list(RUNS)[1:]:
-            choose_runs(page, HEALTHY, name)
-            save(page.screenshot(clip={"x": 360, "y": 60, "width": 720, "height": 1690}), f"monitoring_{name}_charts")
+            page.goto("about:blank")
+            page.goto(f"{launch_tensorboard(HEALTHY, name)}#custom_scalars")
+            page.get_by_text("Generator against discriminator").wait_for()
+            page.wait_for_timeout(8000)
+            save(page.screenshot(), f"monitoring_{name}_charts")
         browser.close()
 
 
@@ -103,19 +104,11 @@ def choose_layer(frame, run, tag):
     frame.wait_for_timeout(5000)
 
 
-def choose_runs(page, *names):
-    """Shows the charts of some runs alone."""
-    page.get_by_placeholder("Write a regex to filter runs").or_(page.locator("#runs-regex input")).first.fill(
-        f"^({'|'.join(names)})/"
-    )
-    page.wait_for_timeout(8000)
-
-
 def save(picture, name):
-    """Writes a picture with few colours."""
+    """Writes the bytes of a picture, made as small as they can be."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(_COLORS)
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.save(os.path.join(FLAGS.output_dir, f"{name}.png"), optimize=True)
 
 
