@@ -38,7 +38,7 @@ RUNS = {
     "rates_times_10": f"{_SHORT},trainer.generator_optimizer.learning_rate=5e-3,"
     "trainer.discriminator_optimizer.learning_rate=1e-2",
     "no_sampling": f"{_SHORT},{of_both('self_sampling=false')}",
-    "collapsed": f"{_SHORT},trainer.discriminator_optimizer.learning_rate=4e-3,trainer.discriminator_steps=5",
+    "collapsed": "trainer.train_steps=400,trainer.discriminator_optimizer.learning_rate=4e-3",
 }
 
 
@@ -77,8 +77,7 @@ def take_pictures():
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.set_default_timeout(120_000)
         page.goto(f"{launch_tensorboard(*RUNS)}#keras_an_layouts")
-        page.wait_for_selector("iframe")
-        frame = next(one for one in page.frames if "plugin_entry" in one.url)
+        frame = page.wait_for_selector("iframe").content_frame()
         frame.wait_for_selector("#tiles figure")
         for name in RUNS:
             choose_layer(frame, name, "interactive/generator/block2_attention")
@@ -86,13 +85,14 @@ def take_pictures():
         choose_layer(frame, HEALTHY, "interactive/discriminator/block1_attention")
         frame.locator("#large").hover(position={"x": 270, "y": 120})
         save(page.screenshot(), "tensorboard")
-        page.set_viewport_size({"width": 1280, "height": 1750})
+        page.set_viewport_size({"width": 1280, "height": 2250})
         for name in list(RUNS)[1:]:
             page.goto("about:blank")
             page.goto(f"{launch_tensorboard(HEALTHY, name)}#custom_scalars")
             page.get_by_text("Generator against discriminator").wait_for()
             page.wait_for_timeout(8000)
-            save(page.screenshot(), f"monitoring_{name}_charts")
+            clip = {"x": 330, "y": 72, "width": 720, "height": 2170}
+            save(page.screenshot(clip=clip), f"monitoring_{name}_charts", colors=64)
         browser.close()
 
 
@@ -104,11 +104,12 @@ def choose_layer(frame, run, tag):
     frame.wait_for_timeout(5000)
 
 
-def save(picture, name):
-    """Writes the bytes of a picture, made as small as they can be."""
+def save(picture, name, colors=None):
+    """Writes the bytes of a picture, made small, with as many colours as are told or all."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = image.quantize(colors) if colors else image
     image.save(os.path.join(FLAGS.output_dir, f"{name}.png"), optimize=True)
 
 

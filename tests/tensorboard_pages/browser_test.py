@@ -5,8 +5,11 @@ tests say so and are skipped. One TensorBoard and one browser serve them all.
 """
 
 import contextlib
+import json
 import os
 import shutil
+import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -52,10 +55,16 @@ def address(tmp_path_factory):
     write_planted(folder / "planted", STEPS)
     fit(folder / "real")
     server = program.TensorBoard(default.get_plugins())
-    server.configure(
-        argv=["", "--logdir", str(folder), "--port", "0", "--load_fast", "false", "--reload_interval", "5"]
-    )
-    return server.launch()
+    server.configure(argv=["", "--logdir", str(folder), "--port", "0", "--load_fast", "false"])
+    launched = server.launch()
+    while set(runs_of(launched)) != {"planted", "real"}:  # TensorBoard reads them one after the other
+        time.sleep(0.1)
+    return launched
+
+
+def runs_of(address):
+    with urllib.request.urlopen(f"{address}data/plugin/{LAYOUTS_PLUGIN}/layers") as response:
+        return json.load(response)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +92,7 @@ def frame(tab, address):
     tab.problems.clear()
     tab.goto("about:blank")
     tab.goto(f"{address}#{LAYOUTS_PLUGIN}")
-    tab.wait_for_selector("iframe")
-    opened = next(one for one in tab.frames if "plugin_entry" in one.url)
+    opened = tab.wait_for_selector("iframe").content_frame()
     opened.wait_for_selector("#tiles figure")
     return opened
 
