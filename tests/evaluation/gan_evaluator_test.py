@@ -219,7 +219,7 @@ def test_pictures_are_classes_by_samples_and_rows_of_layouts(evaluator):
     assert set(pictures) == {"samples", "layouts"}
     side = 10 * 16 + 9 * 2
     assert pictures["samples"].shape == (side, side, 3)
-    assert pictures["layouts"].shape == (side, (2 + 3) * 16 + 4 * 2, 3)
+    assert pictures["layouts"].shape == (22 + 8 * 98 - 2, (3 + 3) * 98 - 2, 3)
     images, _ = evaluator.sample(100)
     second_of_class_three = np.clip(images[13] * 127.5 + 127.5, 0, 255).round()
     np.testing.assert_array_equal(pictures["samples"][54:70, 18:34, :1], second_of_class_three)

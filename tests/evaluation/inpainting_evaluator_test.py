@@ -132,7 +132,7 @@ def test_pictures_show_a_row_an_image(evaluator):
 
 def test_probe_watches_the_attentive_layer_in_the_hole_and_outside(evaluator):
     (view,) = evaluator.probes["generator"].views("generator")
-    assert view.name == "generator/attentive_attention" and view.images.shape == (16, 32, 32, 3)
+    assert view.name == "generator/attentive_attention" and view.images.shape == (6, 32, 32, 3)
     names, means = view.table()
     assert names == ["hole", "known"]
     np.testing.assert_allclose(means[0], view.layout[:, 2:6, 2:6].mean(axis=(0, 1, 2)), rtol=1e-4)
@@ -144,7 +144,7 @@ def test_probes_watch_the_attentive_layers_of_critics():
     critics = build_critics(params)
     evaluator = inpainting_evaluator.InpaintingEvaluator(params, build_inpainting_generator(params), critics)
     names = [view.name for name, probe in evaluator.probes.items() for view in probe.views(name)]
-    assert names == ["generator/attentive_attention", *(f"{name}_critic/attention" for name in critics)]
+    assert names == ["generator/attentive_attention", *(f"{name}_critic/attention3" for name in critics)]
 
 
 def test_inception_gives_a_distance_for_each_mask(tmp_path, monkeypatch):
