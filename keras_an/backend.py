@@ -74,6 +74,10 @@ if IS_KERAS_3:
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
         optimizer.apply_gradients(zip(gradients, variables))
 
+    def to_numpy(tensor):
+        """A tensor or variable as a NumPy array."""
+        return keras.ops.convert_to_numpy(tensor)
+
     def tensor_spec(shape, dtype):
         """What `compute_output_spec` gives for a tensor."""
         return keras.KerasTensor(shape, dtype=dtype)
@@ -181,6 +185,9 @@ else:
 
     def apply_scaled_gradients(optimizer, gradients, variables):
         optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))
+
+    def to_numpy(tensor):
+        return tf.convert_to_tensor(tensor).numpy()
 
     def tensor_spec(shape, dtype):
         return tf.TensorSpec(shape, dtype)
