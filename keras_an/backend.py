@@ -74,6 +74,15 @@ if IS_KERAS_3:
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
         optimizer.apply_gradients(zip(gradients, variables))
 
+    def adam_slots(optimizer, variable):
+        """The running means that Adam keeps of a variable's gradients and of their squares, `tf.Variable`s."""
+        index = optimizer._get_variable_index(variable)
+        return optimizer._momentums[index].value, optimizer._velocities[index].value
+
+    def add_bias(outputs, bias):
+        """A map with its channels last, plus a number for each channel."""
+        return ops.add(outputs, bias)
+
     def tensor_spec(shape, dtype):
         """What `compute_output_spec` gives for a tensor."""
         return keras.KerasTensor(shape, dtype=dtype)
@@ -182,6 +191,12 @@ else:
     def apply_scaled_gradients(optimizer, gradients, variables):
         optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))
 
+    def adam_slots(optimizer, variable):
+        index = optimizer._index_dict[optimizer._var_key(variable)]
+        return optimizer._momentums[index], optimizer._velocities[index]
+
+    add_bias = tf.nn.bias_add
+
     def tensor_spec(shape, dtype):
         return tf.TensorSpec(shape, dtype)
 
@@ -211,15 +226,29 @@ else:
     def _max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
         return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
 
+    def _average_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
+        return tf.nn.avg_pool(inputs, pool_size, strides or pool_size, padding.upper())
+
+    def _conv(inputs, kernel, strides=1, padding="valid", data_format=None):
+        return tf.nn.conv2d(inputs, kernel, strides, padding.upper())
+
+    def _conv_transpose(inputs, kernel, strides=1, padding="valid", data_format=None):
+        batch_size, height, width, _ = _shape(inputs)  # of "same" alone
+        output_shape = (batch_size, strides * height, strides * width, kernel.shape[2])
+        return tf.nn.conv2d_transpose(inputs, kernel, output_shape, strides, padding.upper())
+
     ops = types.SimpleNamespace(
         abs=tf.abs,
         all=tf.reduce_all,
         arange=tf.range,
+        average_pool=_average_pool,
         broadcast_to=tf.broadcast_to,
         cast=tf.cast,
         clip=tf.clip_by_value,
         concatenate=tf.concat,
         cond=tf.cond,
+        conv=_conv,
+        conv_transpose=_conv_transpose,
         convert_to_tensor=tf.convert_to_tensor,
         cumsum=tf.cumsum,
         einsum=tf.einsum,

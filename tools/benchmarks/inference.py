@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
-from tools.benchmarks.timing import interleaved_medians, own_peak_gib
+from tools.benchmarks.timing import interleaved_medians, peak_gib
 
 FLAGS = flags.FLAGS
 
@@ -152,11 +152,11 @@ def measure_memory(form, path, feed_path):
         feed = {name: file[name] for name in file.files}
     if form == "keras":
         from tools.exporting import generators
-    before = own_peak_gib()
+    before = peak_gib()
     run = _live(generators.from_run(path).model) if form == "keras" else runtime(form, path)
     for _ in range(3):
         run(feed)
-    return (own_peak_gib() - before) * 2**10
+    return (peak_gib() - before) * 2**10
 
 
 if __name__ == "__main__":
