@@ -1,10 +1,14 @@
 """A convolution that doubles or halves its map."""
 
+import math
 from typing import Any, Optional, Union
 
 from keras_an.backend import Shape, Tensor, add_bias, keras, ops, register_serializable
 from keras_an.checks import check_one_of
 from keras_an.ops import double, doubled_convolution, halve, halved_convolution
+
+# On fewer positions of the smaller map, over all images, making the 4x4 kernel costs more than it saves.
+_FEWEST_POSITIONS = 192
 
 
 # Of Keras's name, since files of weights name layers by their classes: they serve this layer and Keras's alike.
@@ -17,8 +21,9 @@ class Conv2D(keras.layers.Conv2D):
 
     It computes what `keras.layers.Conv2D` and `UpSampling2D(2)` or `AveragePooling2D(2)` compute one after the other,
     with the weights, names and files of that `Conv2D`. Up-sampling and a 3x3 convolution are one transposed 4x4
-    convolution of stride 2, a 3x3 convolution and the mean one 4x4 convolution of stride 2; the 4x4 kernel is made of
-    sums of the 3x3 one in each call. A 1x1 convolution takes the smaller map.
+    convolution of stride 2, a 3x3 convolution and the mean one 4x4 convolution of stride 2, whose kernel is made of sums
+    of the 3x3 one in each call; maps of few positions take the plain way, which is faster there. A 1x1 convolution takes
+    the smaller map.
 
     Args:
         filters: positive integer, channels of the output.
@@ -95,9 +100,11 @@ class Conv2D(keras.layers.Conv2D):
 
     def _convolve(self, inputs, kernel):
         if self.kernel_size == (1, 1):
-            inputs = halve(inputs) if self.resampling == "down" else inputs
-            return ops.conv(inputs, kernel, 1, "same", "channels_last")
-        return doubled_convolution(inputs, kernel) if self.resampling == "up" else halved_convolution(inputs, kernel)
+            return _conv(halve(inputs) if self.resampling == "down" else inputs, kernel)
+        positions = _known_positions(inputs.shape)
+        if self.resampling == "up":
+            return doubled_convolution(inputs, kernel) if positions >= _FEWEST_POSITIONS else _conv(double(inputs), kernel)
+        return halved_convolution(inputs, kernel) if positions >= 4 * _FEWEST_POSITIONS else halve(_conv(inputs, kernel))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         first = 2 if self.data_format == "channels_first" else 1
@@ -110,3 +117,13 @@ class Conv2D(keras.layers.Conv2D):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "resampling": self.resampling}
+
+
+def _conv(inputs, kernel):
+    return ops.conv(inputs, kernel, 1, "same", "channels_last")
+
+
+def _known_positions(shape):
+    """Positions of a map over all images, of which there is one at least; many where its sides are unknown."""
+    batch_size, height, width, _ = shape
+    return math.inf if None in (height, width) else (batch_size or 1) * height * width
