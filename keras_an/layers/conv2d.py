@@ -67,6 +67,7 @@ class Conv2D(keras.layers.Conv2D):
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
         kwargs.setdefault("padding", "same")
         super().__init__(filters, kernel_size, data_format=data_format, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
         self.resampling = resampling
         check_one_of("kernel_size", tuple(self.kernel_size), ((1, 1), (3, 3)))
         check_one_of("padding", self.padding, ("same",))
@@ -75,11 +76,6 @@ class Conv2D(keras.layers.Conv2D):
         check_one_of("groups", self.groups, (1,))
 
     def build(self, input_shape: Shape) -> None:
-        if len(input_shape) != 4:
-            raise ValueError(
-                "`Conv2D` takes inputs of (batch, height, width, channels). "
-                f"Received: input_shape={tuple(input_shape)}"
-            )
         super().build(input_shape)
         axis = 1 if self.data_format == "channels_first" else -1
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: input_shape[axis]})
