@@ -91,6 +91,40 @@ if IS_KERAS_3:
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
 
+    def fused_batch_norm(inputs, axis, scale, offset, epsilon):
+        """Batch norm in training by TensorFlow's kernel for it.
+
+        Args:
+            inputs: float `(batch, height, width, channels)`.
+            axis: of the channels.
+            scale: float32 `(channels,)`, or None for 1.
+            offset: float32 `(channels,)`, or None for 0.
+            epsilon: added to the variance.
+
+        Returns:
+            The normalised inputs, in their dtype, and mean and variance, float32 `(channels,)`; or None where there is
+            no such kernel: on other backends, for other shapes and dtypes.
+        """
+        rank = len(inputs.shape)
+        if keras.backend.backend() != "tensorflow" or rank != 4 or axis not in (-1, 3):
+            return None
+        import tensorflow as tf
+
+        if inputs.dtype not in (tf.float32, tf.bfloat16):
+            return None
+        channels = inputs.shape[-1]
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.ones(channels) if scale is None else tf.convert_to_tensor(scale),
+            offset=tf.zeros(channels) if offset is None else tf.convert_to_tensor(offset),
+            mean=[],
+            variance=[],
+            epsilon=epsilon,
+            is_training=True,
+        )
+        # The kernel divides by one position less than there are.
+        return outputs, mean, variance * (1.0 - 1.0 / tf.cast(tf.size(inputs) // channels, tf.float32))
+
     def fuses_elementwise(tensor):
         """Whether `tensor` is part of a program that XLA compiles, which makes one loop of elementwise operations."""
         if keras.backend.backend() == "jax":
@@ -204,6 +238,9 @@ else:
         seed = tf.identity(seed_generator.state)
         seed_generator.state.assign(seed + tf.constant([0, 1], tf.int64))
         return tf.random.stateless_uniform(shape, seed, alg="philox")
+
+    def fused_batch_norm(inputs, axis, scale, offset, epsilon):
+        return None  # Keras 2's own layer calls the kernel
 
     def fuses_elementwise(tensor):
         return _traces_for_xla()

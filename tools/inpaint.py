@@ -32,6 +32,7 @@ from absl import app, flags, logging
 
 from tools import program
 from tools.progress import with_progress
+from trainers import cpu_kernels
 from trainers.data import picture_files
 
 FLAGS = flags.FLAGS
@@ -203,6 +204,7 @@ def load(path, needs_layouts):
     Raises:
         InpaintError: where it cannot be loaded, has no such signature, or no layout though one is needed.
     """
+    cpu_kernels.choose()
     import tensorflow as tf
 
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):

@@ -22,6 +22,7 @@ from absl import app, flags, logging
 from tools import program
 from tools.exporting.exports import METADATA_FILE
 from tools.progress import with_progress
+from trainers import cpu_kernels
 
 FLAGS = flags.FLAGS
 
@@ -159,6 +160,7 @@ def load(path, needs_layouts):
     Raises:
         SampleError: where it cannot be loaded, has another signature, or no layouts though they are needed.
     """
+    cpu_kernels.choose()
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")

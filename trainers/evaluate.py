@@ -33,15 +33,16 @@ def main(argv):
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
     FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)
     try:
-        from trainers import configs
+        from trainers import configs, cpu_kernels
+
+        cpu_kernels.choose()
         from trainers.training import run_directory
 
         _check_flags(run_directory.load(FLAGS.model_dir).application)
         overrides = [*_overrides(), *configs.split(FLAGS.params_override)]
         result, table = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, overrides)
-        features = (
-            f" in features of {result['features']} {result['weights_sha256'][:12]}" if "features" in result else ""
-        )
+        name = result.get("features")
+        features = f" in features of {name} {result['weights_sha256'][:12]}" if name else ""
         print(f"{result['checkpoint']}{features}")
         print(table)
         if FLAGS.output:

@@ -6,6 +6,8 @@ import sys
 
 from absl import app, flags, logging
 
+from trainers import cpu_kernels
+
 FLAGS = flags.FLAGS
 
 # Of the process. What can be mended by another setting is 2; 75 asks for the same start again.
@@ -53,6 +55,7 @@ def main(argv, application, build):
 
 
 def _main(application, build, at_end):
+    cpu_kernels.choose()
     import tensorflow as tf
 
     from trainers import configs

@@ -21,9 +21,9 @@ class Conv2D(keras.layers.Conv2D):
 
     It computes what `keras.layers.Conv2D` and `UpSampling2D(2)` or `AveragePooling2D(2)` compute one after the other,
     with the weights, names and files of that `Conv2D`. Up-sampling and a 3x3 convolution are one transposed 4x4
-    convolution of stride 2, a 3x3 convolution and the mean one 4x4 convolution of stride 2, whose kernel is made of sums
-    of the 3x3 one in each call; maps of few positions take the plain way, which is faster there. A 1x1 convolution takes
-    the smaller map.
+    convolution of stride 2, a 3x3 convolution and the mean one 4x4 convolution of stride 2. Each call makes the 4x4
+    kernel, of sums of the 3x3 one; maps of few positions take the plain way, which is faster there. A 1x1 convolution
+    takes the smaller map.
 
     Args:
         filters: positive integer, channels of the output.
@@ -40,8 +40,8 @@ class Conv2D(keras.layers.Conv2D):
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with `"channels_first"`.
 
     Output shape:
-        `(batch, 2 * height, 2 * width, filters)` with `"up"`, `(batch, height // 2, width // 2, filters)` with `"down"`;
-        or with the filters second.
+        `(batch, 2 * height, 2 * width, filters)` with `"up"` and `(batch, height // 2, width // 2, filters)` with
+        `"down"`; with `"channels_first"` the filters are second.
 
     Raises:
         ValueError: if an argument has none of the values above, or the input is not of rank 4.
@@ -99,8 +99,12 @@ class Conv2D(keras.layers.Conv2D):
             return _conv(halve(inputs) if self.resampling == "down" else inputs, kernel)
         positions = _known_positions(inputs.shape)
         if self.resampling == "up":
-            return doubled_convolution(inputs, kernel) if positions >= _FEWEST_POSITIONS else _conv(double(inputs), kernel)
-        return halved_convolution(inputs, kernel) if positions >= 4 * _FEWEST_POSITIONS else halve(_conv(inputs, kernel))
+            return (
+                doubled_convolution(inputs, kernel) if positions >= _FEWEST_POSITIONS else _conv(double(inputs), kernel)
+            )
+        return (
+            halved_convolution(inputs, kernel) if positions >= 4 * _FEWEST_POSITIONS else halve(_conv(inputs, kernel))
+        )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         first = 2 if self.data_format == "channels_first" else 1

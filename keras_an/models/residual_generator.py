@@ -6,6 +6,7 @@ from typing import Any, Optional
 from keras_an.backend import keras
 from keras_an.checks import check_positive_integer
 from keras_an.layers import ConditionalBatchNormalization
+from keras_an.layers.batch_normalization import BatchNormalization
 from keras_an.models.blocks import attend, conv, in_place_of, normalized, num_resampling_blocks
 
 
@@ -80,7 +81,7 @@ def residual_generator(
         x = keras.layers.ReLU(name=f"{name}_relu2")(norm(f"{name}_norm2")([x, label]))
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
-    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=synchronized, name="final_norm")(x)
+    x = BatchNormalization(momentum=0.9, synchronized=synchronized, name="final_norm")(x)
     x = keras.layers.ReLU(name="final_relu")(x)
     x = conv(image_channels, 3, "to_image", spectral_normalization)(x)
     images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)

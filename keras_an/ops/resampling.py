@@ -1,7 +1,7 @@
 """Doubling and halving of maps, and the convolutions that do it at less than half the products.
 
-Maps are `(batch, height, width, channels)`, kernels `(3, 3, channels, filters)`, as Keras stores them. Padding is Keras's
-"same" throughout. Everything is computed in the arguments' dtype.
+Maps are `(batch, height, width, channels)`, kernels `(3, 3, channels, filters)`, as Keras stores them. Padding is
+Keras's "same" throughout. Everything is computed in the arguments' dtype.
 """
 
 from keras_an.backend import Tensor, ops

@@ -56,9 +56,7 @@ def test_gradients_are_the_plain_forms_adjoint(name, size):
     function, plain = FORMS[name]
     x, kernel = draw(2, *size, 3), draw(3, 3, 3, 4, seed=1)
     weights = draw(*plain(x, kernel).shape, seed=2)
-    by_x, by_kernel = gradients(
-        lambda *inputs: keras_ops.sum(function(*inputs) * tensors(weights)), [x, kernel], []
-    )
+    by_x, by_kernel = gradients(lambda *inputs: keras_ops.sum(function(*inputs) * tensors(weights)), [x, kernel], [])
     for seed in range(3, 6):
         x_direction, kernel_direction = draw(*x.shape, seed=seed), draw(*kernel.shape, seed=seed)
         limit = 1e3 * tolerance(tensors(x))

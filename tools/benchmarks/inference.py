@@ -20,6 +20,7 @@ from absl import app, flags, logging
 
 from tools import program
 from tools.benchmarks.timing import interleaved_medians, peak_gib
+from trainers import cpu_kernels
 
 FLAGS = flags.FLAGS
 
@@ -48,6 +49,7 @@ def main(argv):
 
 def benchmark():
     """Exports the run into a temporary folder, measures, and prints the table."""
+    cpu_kernels.choose()
     import tensorflow as tf
 
     from tools.exporting import exports, generators

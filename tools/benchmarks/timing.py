@@ -16,7 +16,7 @@ def interleaved_medians(calls, repeats):
 
 
 def peak_gib(process="self"):
-    """Peak memory of this process, or of another's number; what `getrusage` tells includes the parent's at the start."""
+    """Peak memory of this process or another, by its number; what `getrusage` tells includes the parent's."""
     with open(f"/proc/{process}/status", encoding="utf-8") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["VmHWM"].split()[0]) / 2**20  # from KiB

@@ -36,7 +36,9 @@ HEADER = """| pixels x batch of {} | replicas | XLA | steps a call | attention |
 
 flags.DEFINE_list("image_batches", ["32x16", "64x4", "128x2"], "RESOLUTIONxBATCH of each measurement.")
 flags.DEFINE_list(
-    "kinds", ["gan"], "Steps to time: gan, and of inpainting's two phases, reconstruction and adversarial; a table each."
+    "kinds",
+    ["gan"],
+    "Steps to time: gan, and of inpainting's two phases, reconstruction and adversarial; a table each.",
 )
 flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
 flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
@@ -139,9 +141,7 @@ def time_lines(measurements):
         calls[index]()
     medians = interleaved_medians(calls, FLAGS.timed_calls)
     seconds = [medians[index] / specification["steps"] for index, specification in enumerate(measurements)]
-    plain = {
-        _but_attention(one): value for one, value in zip(measurements, seconds) if one["attention"] == "none"
-    }
+    plain = {_but_attention(one): value for one, value in zip(measurements, seconds) if one["attention"] == "none"}
     for one, value in zip(measurements, seconds):
         none = plain.get(_but_attention(one))
         cells = (

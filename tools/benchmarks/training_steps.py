@@ -9,11 +9,11 @@ the seconds of the first call, in which the step is traced; then for every line 
 are two numbers: of the clock, and of the processors, of all threads together.
 """
 
-import importlib
 import json
 import os
 import sys
 import time
+import types
 
 KINDS = ("gan", "reconstruction", "adversarial")
 
@@ -48,6 +48,7 @@ def make_call(
     import numpy as np
     import tensorflow as tf
 
+    from keras_an.backend import keras
     from trainers import configs
 
     overrides = {
@@ -58,13 +59,13 @@ def make_call(
         "runtime.mixed_precision_dtype": precision,
     }
     if kind == "gan":
-        experiment, module, trainer_class = "gan_imagenet128", "gan_trainer", "GanTrainer"
+        experiment, trainer_class = "gan_imagenet128", _trainers().gan
         overrides["task.model.num_classes"] = 10
         overrides["task.model.attention"] = attention
         overrides["task.model.discriminator.base_channels"] = base_channels
         overrides["task.model.synchronized_batch_norm"] = str(not xla).lower()
     else:
-        experiment, module, trainer_class = "inpainting_folder256", "inpainting_trainer", "InpaintingTrainer"
+        experiment, trainer_class = "inpainting_folder256", _trainers().inpainting
         overrides["task.model.generator.base_channels"] = base_channels // 2
         overrides["task.model.generator.attention"] = attention
         overrides["task.model.critic.base_channels"] = base_channels
@@ -75,16 +76,12 @@ def make_call(
         overrides["trainer.pretrain_steps"] = 10**6 if kind == "reconstruction" else 0
     override = ",".join(f"{key}={value}" for key, value in overrides.items())
     params = configs.resolve(experiment, params_override=override)
-    keras = importlib.import_module("keras_an.backend").keras
     keras.mixed_precision.set_global_policy(precision if precision == "float32" else f"mixed_{precision}")
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices[:replicas]]
-    strategy = (
-        _training("distribution").mirrored_strategy(names)
-        if replicas > 1
-        else tf.distribute.OneDeviceStrategy(names[0])
-    )
-    trainer = getattr(_training(module), trainer_class)(params, strategy)
+    mirrored = _trainers().distribution.mirrored_strategy
+    strategy = mirrored(names) if replicas > 1 else tf.distribute.OneDeviceStrategy(names[0])
+    trainer = trainer_class(params, strategy)
     random = np.random.default_rng(0)
     batch = {"image": random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")}
     if kind == "gan":
@@ -99,12 +96,14 @@ def make_call(
 
 
 def prepare():
-    """What training does before TensorFlow is imported and before anything is built, as far as the clone knows of it."""
+    """What training does before TensorFlow is imported, and before anything is built, as far as the clone knows it."""
     try:
-        importlib.import_module("trainers.configs.cpu_kernels").choose()
-    except ModuleNotFoundError:
+        from trainers import cpu_kernels
+
+        cpu_kernels.choose()
+    except ImportError:
         pass  # of an older version
-    _training("distribution").keep_freed_memory()
+    _trainers().distribution.keep_freed_memory()
 
 
 def make_devices(count):
@@ -116,12 +115,16 @@ def make_devices(count):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
 
 
-def _training(name):
-    """A module of `trainers.training`; older versions have it in `trainers`."""
+def _trainers():
+    """The modules of the steps; older versions have them in `trainers` itself."""
     try:
-        return importlib.import_module(f"trainers.training.{name}")
-    except ModuleNotFoundError:
-        return importlib.import_module(f"trainers.{name}")
+        # The steps are what is measured.
+        from trainers.training import distribution, gan_trainer, inpainting_trainer  # noqa: TID251
+    except ImportError:
+        from trainers import distribution, gan_trainer, inpainting_trainer
+    return types.SimpleNamespace(
+        distribution=distribution, gan=gan_trainer.GanTrainer, inpainting=inpainting_trainer.InpaintingTrainer
+    )
 
 
 def _serve(clone, specification):

@@ -75,7 +75,7 @@ class _Clone:
 
     def __init__(self, path, specification):
         self.path = path
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         command = [sys.executable, training_steps.__file__, path, json.dumps(specification)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
