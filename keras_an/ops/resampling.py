@@ -71,12 +71,13 @@ def halved_convolution(inputs: Tensor, kernel: Tensor) -> Tensor:
         `(batch, height // 2, width // 2, filters)`.
     """
     outputs = ops.conv(inputs, _summed(kernel, _HALVING), 2, "same", "channels_last")
-    sizes = tuple(inputs.shape[1:3])
-    if all(size is not None and size % 2 == 0 for size in sizes):
-        return outputs
     # Of an odd size "same" also gives the last row, which is no mean of two.
-    _, height, width, _ = ops.shape(inputs)
-    return outputs[:, : height // 2, : width // 2]
+    height, width = inputs.shape[1:3]
+    if height is None or height % 2:
+        outputs = outputs[:, : ops.shape(inputs)[1] // 2]
+    if width is None or width % 2:
+        outputs = outputs[:, :, : ops.shape(inputs)[2] // 2]
+    return outputs
 
 
 def _summed(kernel, sums):
