@@ -33,9 +33,9 @@ def main(argv):
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
     FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)
     try:
-        from trainers import configs, cpu_kernels
+        from trainers import configs, cpu
 
-        cpu_kernels.choose()
+        cpu.choose_kernels()
         from trainers.training import run_directory
 
         _check_flags(run_directory.load(FLAGS.model_dir).application)

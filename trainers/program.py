@@ -6,7 +6,7 @@ import sys
 
 from absl import app, flags, logging
 
-from trainers import cpu_kernels
+from trainers import cpu
 
 FLAGS = flags.FLAGS
 
@@ -55,7 +55,7 @@ def main(argv, application, build):
 
 
 def _main(application, build, at_end):
-    cpu_kernels.choose()
+    cpu.choose_kernels()
     import tensorflow as tf
 
     from trainers import configs

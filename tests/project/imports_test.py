@@ -111,7 +111,7 @@ FLOORS = (
     ("trainers.program",),
     ("trainers.training", "trainers.evaluation"),
     ("trainers.data",),
-    ("trainers.configs", "trainers.monitoring", "trainers.cpu_kernels"),
+    ("trainers.configs", "trainers.monitoring", "trainers.cpu"),
     ("keras_an",),
     ("keras_an.models",),
     ("keras_an.layers",),
@@ -217,7 +217,7 @@ def test_trainers_do_not_know_tools():
 def test_tools_know_of_trainers_only_configurations_and_pictures():
     allowed = (
         "trainers.configs",
-        "trainers.cpu_kernels",
+        "trainers.cpu",
         "trainers.data.picture_files",
         "trainers.monitoring.pictures",
     )

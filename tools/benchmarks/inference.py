@@ -20,7 +20,7 @@ from absl import app, flags, logging
 
 from tools import program
 from tools.benchmarks.timing import interleaved_medians, peak_gib
-from trainers import cpu_kernels
+from trainers import cpu
 
 FLAGS = flags.FLAGS
 
@@ -49,13 +49,14 @@ def main(argv):
 
 def benchmark():
     """Exports the run into a temporary folder, measures, and prints the table."""
-    cpu_kernels.choose()
+    cpu.choose_kernels()
     import tensorflow as tf
 
     from tools.exporting import exports, generators
 
     sizes = program.positive_integers("batch_sizes")
     tf.config.set_visible_devices([], "GPU")
+    cpu.keep_freed_memory()
     model, serving, _ = generators.from_run(FLAGS.model_dir)
     exports.check_formats(FLAGS.formats, "serving_default", serving)
     with tempfile.TemporaryDirectory() as folder:

@@ -98,9 +98,9 @@ def make_call(
 def prepare():
     """What training does before TensorFlow is imported, and before anything is built, as far as the clone knows it."""
     try:
-        from trainers import cpu_kernels
+        from trainers import cpu
 
-        cpu_kernels.choose()
+        cpu.choose_kernels()
     except ImportError:
         pass  # of an older version
     _trainers().distribution.keep_freed_memory()
