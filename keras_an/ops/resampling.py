@@ -38,6 +38,8 @@ def halve(inputs: Tensor) -> Tensor:
     Returns:
         `(batch, height // 2, width // 2, channels)`.
     """
+    if 0 in tuple(inputs.shape):
+        return inputs[:, : inputs.shape[1] // 2, : inputs.shape[2] // 2]
     return ops.average_pool(inputs, 2, 2, "valid", "channels_last")
 
 

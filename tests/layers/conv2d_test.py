@@ -166,3 +166,10 @@ def test_mixed_precision_computes_in_half(few_positions_too):
     exact.build(FEATURES.shape)
     exact.set_weights(layer.get_weights())
     np.testing.assert_allclose(array(found).astype("float32"), array(exact(FEATURES)), atol=0.05)
+
+
+@pytest.mark.parametrize("kernel_size, resampling", KINDS)
+@pytest.mark.parametrize("shape", [(0, 4, 6, 4), (2, 0, 6, 4), (2, 4, 0, 4)])
+def test_empty_maps_give_empty_maps(kernel_size, resampling, shape):
+    layer = Conv2D(3, kernel_size, resampling)
+    assert tuple(layer(tensors(np.zeros(shape, "float32"))).shape) == tuple(layer.compute_output_shape(shape))
