@@ -8,6 +8,7 @@ The file is long because every difference between the Kerases stands in it.
 """
 
 import functools
+import math
 import os
 import types
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ if IS_KERAS_3:
 
     def add_bias(outputs, bias):
         """A map with its channels last, plus a number for each channel."""
-        return ops.add(outputs, bias)
+        return keras.ops.add(outputs, bias)
 
     def tensor_spec(shape, dtype):
         """What `compute_output_spec` gives for a tensor."""
@@ -105,25 +106,25 @@ if IS_KERAS_3:
             The normalised inputs, in their dtype, and mean and variance, float32 `(channels,)`; or None where there is
             no such kernel: on other backends, for other shapes and dtypes.
         """
-        rank = len(inputs.shape)
-        if keras.backend.backend() != "tensorflow" or rank != 4 or axis not in (-1, 3):
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        is_map = len(inputs.shape) == 4 and axis in (-1, 3)
+        if keras.backend.backend() != "tensorflow" or not is_map or dtype not in ("float32", "bfloat16"):
             return None
-        import tensorflow as tf
+        from tensorflow import raw_ops
 
-        if inputs.dtype not in (tf.float32, tf.bfloat16):
-            return None
         channels = inputs.shape[-1]
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        outputs, mean, variance, *_ = raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.ones(channels) if scale is None else tf.convert_to_tensor(scale),
-            offset=tf.zeros(channels) if offset is None else tf.convert_to_tensor(offset),
+            scale=ops.ones(channels) if scale is None else ops.convert_to_tensor(scale),
+            offset=ops.zeros(channels) if offset is None else ops.convert_to_tensor(offset),
             mean=[],
             variance=[],
             epsilon=epsilon,
             is_training=True,
         )
         # The kernel divides by one position less than there are.
-        return outputs, mean, variance * (1.0 - 1.0 / tf.cast(tf.size(inputs) // channels, tf.float32))
+        positions = ops.cast(math.prod(ops.shape(inputs)[:3]), "float32")
+        return outputs, mean, variance * (1.0 - 1.0 / positions)
 
     def fuses_elementwise(tensor):
         """Whether `tensor` is part of a program that XLA compiles, which makes one loop of elementwise operations."""
