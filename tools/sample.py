@@ -1,4 +1,4 @@
-"""Draws images from a SavedModel of `tools.export_saved_model`, on the CPU; needs neither the run nor its networks.
+"""Draws images from a SavedModel of `tools.export_saved_model`; needs neither the run nor its networks.
 
 python -m tools.sample --saved_model=runs/demo/saved_model --labels=0,3,5 --num=64 --output_dir=out --grid --layouts
 
@@ -45,6 +45,7 @@ flags.DEFINE_bool("interpolate", False, "Whether to write interpolation.png.")
 flags.DEFINE_integer("steps", 8, "Images in a row of interpolation.png, both ends included.")
 flags.DEFINE_bool("layouts", False, "Whether to write the soft layouts of the images.")
 flags.DEFINE_bool("overwrite", False, "Whether to write to a folder that is not empty; files of other names stay.")
+program.define_flags()
 
 MAX_TILES = 1024
 
@@ -62,6 +63,7 @@ def sample():
     check_numbers()
     labels = parsed_labels(FLAGS.labels, *classes_of(FLAGS.saved_model))
     check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
+    program.take_device()
     serve, latent_dim = load(FLAGS.saved_model, FLAGS.layouts)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
 
@@ -148,7 +150,7 @@ def check_output_dir(path, overwrite):
 
 
 def load(path, needs_layouts):
-    """Loads a SavedModel on the CPU.
+    """Loads a SavedModel.
 
     Args:
         path: its folder.
@@ -163,8 +165,8 @@ def load(path, needs_layouts):
     cpu.choose_kernels()
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")
-    cpu.keep_freed_memory()
+    if not tf.config.get_visible_devices("GPU"):
+        cpu.keep_freed_memory()
     try:
         signatures = tf.saved_model.load(path).signatures
         signature = signatures["layouts" if needs_layouts and "layouts" in signatures else "serving_default"]

@@ -7,10 +7,11 @@ stays as it is, but for the classifier and the statistics of the real images, wh
 """
 
 import json
-import os
 import sys
 
 from absl import app, flags, logging
+
+from trainers import program
 
 FLAGS = flags.FLAGS
 
@@ -21,28 +22,23 @@ flags.DEFINE_integer("seed", None, "Of the noise; runtime.seed of the run by def
 flags.DEFINE_string("inception_path", None, "Folder or TF-Hub handle of TF-GAN's Inception; by default the run's.")
 flags.DEFINE_bool("intra_class", None, "Whether to score within classes too; by default as the run does.")
 flags.DEFINE_string("statistics_dir", None, "Folder of what is known of the real images; by default the run's.")
-flags.DEFINE_integer("num_gpus", None, "GPUs to use; those of the run by default.")
+flags.DEFINE_enum("device", "auto", ["auto", "cpu"], "auto takes the GPUs that are there.")
 flags.DEFINE_multi_string("params_override", [], "Settings over those of the run: a.b=1,c.d=x; may be repeated.")
 flags.DEFINE_string("output", None, "JSON file to write the scores to.")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
-    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)
+    program.start(argv)
     try:
-        from trainers import configs, cpu
-
-        cpu.choose_kernels()
+        from trainers import configs
         from trainers.training import run_directory
 
         _check_flags(run_directory.load(FLAGS.model_dir).application)
         overrides = [*_overrides(), *configs.split(FLAGS.params_override)]
         result, table = evaluate(FLAGS.model_dir, FLAGS.checkpoint, FLAGS.seed, overrides)
-        name = result.get("features")
-        features = f" in features of {name} {result['weights_sha256'][:12]}" if name else ""
+        features = (
+            f" in features of {result['features']} {result['weights_sha256'][:12]}" if "features" in result else ""
+        )
         print(f"{result['checkpoint']}{features}")
         print(table)
         if FLAGS.output:
@@ -70,10 +66,12 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
     from trainers.configs.networks import find_checkpoint, restore_generator
+    from trainers.data import input_pipelines
     from trainers.evaluation import gan_evaluator, inpainting_evaluator
     from trainers.training import distribution, run_directory
 
     params = run_directory.load(model_dir, overrides)
+    input_pipelines.make_paths_absolute(params.task)
     checkpoint = find_checkpoint(model_dir, checkpoint)
     if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu"):  # of training alone
         params.runtime.distribution_strategy, params.runtime.all_reduce_alg = "mirrored", None
@@ -108,11 +106,17 @@ def _check_flags(application):
 
 def _overrides():
     """The flags that stand for settings of the run."""
+    from trainers import configs
+
     keys = {
         name: f"task.evaluation.{name}" for name in ("num_samples", "inception_path", "intra_class", "statistics_dir")
     }
-    keys["num_gpus"] = "runtime.num_gpus"
-    return [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
+    given = [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
+    if FLAGS.device == "cpu":
+        given.append("runtime.num_gpus=0")
+    elif not any(text.startswith("runtime.num_gpus=") for text in configs.split(FLAGS.params_override)):
+        given.append("runtime.num_gpus=null")  # not the run's own number: another machine may evaluate
+    return given
 
 
 if __name__ == "__main__":

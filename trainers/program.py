@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 
 from absl import app, flags, logging
@@ -37,6 +38,21 @@ def define_flags():
     flags.DEFINE_string("profile_steps", None, "Steps to profile for TensorBoard, first:last, after the tracing ones.")
 
 
+def start(argv):
+    """What every main begins with: everything is a flag, `~` is the home folder, and a run's log is the run's."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    for name in FLAGS:  # no shell does behind a `=`
+        value = FLAGS[name].value
+        if isinstance(value, str) and value.startswith("~"):
+            FLAGS[name].value = os.path.expanduser(value)
+        elif isinstance(value, list) and any(str(part).startswith("~") for part in value):
+            FLAGS[name].value = [os.path.expanduser(part) for part in value]
+    # TensorFlow's saver logs through absl too.
+    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    cpu.choose_kernels()  # before TensorFlow is imported
+
+
 def main(argv, application, build):
     """Parses, builds, runs.
 
@@ -46,23 +62,18 @@ def main(argv, application, build):
         build: function from the configuration, the run's folder and the steps to profile to a `loop.TrainingLoop`;
             raises ValueError where networks, devices and data do not go together, and writes nothing.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too; a run's log is the run's.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    start(argv)
     with contextlib.ExitStack() as at_end:
         _main(application, build, at_end)
 
 
 def _main(application, build, at_end):
-    cpu.choose_kernels()
     import tensorflow as tf
 
     from trainers import configs
     from trainers.data import classes, input_pipelines
     from trainers.training import checkpoints, loop, run_directory
 
-    FLAGS.model_dir = os.path.expanduser(FLAGS.model_dir)  # no shell does behind a `=`
     try:
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
         if params.application != application:
@@ -164,11 +175,12 @@ def summary(training_loop, params, model_dir, scores):
     """The text that a finished run prints."""
     values = {name: value for name, value in scores.items() if name != "step"}
     pictures = sorted(name for name in os.listdir(model_dir) if name.endswith(".png"))
+    folder = shlex.quote(model_dir)
     return SUMMARY.format(
-        model_dir=model_dir,
+        model_dir=folder,
         step=scores["step"],
         train_steps=params.trainer.train_steps,
         table=training_loop.table(values),
-        pictures=", ".join(f"{model_dir}/{name}" for name in pictures),
+        pictures=", ".join(f"{folder}/{name}" for name in pictures),
         python=os.path.relpath(sys.executable),
     )

@@ -55,6 +55,7 @@ def test_measures_every_layer(tmp_path, capsys):
     assert "| size | dtype | pass | an | an_value | group_norm |" in printed
 
 
+@pytest.mark.slow
 def test_fits_exponents_and_measures_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_layer, "EXPONENT_SIZES", SIZES)
     report = _run(

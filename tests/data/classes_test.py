@@ -8,7 +8,7 @@ from PIL import Image
 
 from gan_test_case import RUN, train_gan
 from trainers import configs
-from trainers.configs.schema import DataConfig, InpaintingTaskConfig, ModelConfig
+from trainers.configs.schema import DataConfig, InpaintingTaskConfig, ModelConfig, TaskConfig
 from trainers.data import classes, input_pipelines
 
 
@@ -92,5 +92,11 @@ def test_paths_are_good_in_any_working_folder(tmp_path, monkeypatch):
     for given, made in wanted.items():
         task = InpaintingTaskConfig()
         task.train_data.path = task.validation_data.path = task.masks.path = given
-        input_pipelines.make_paths_absolute(task)
+        task.evaluation.inception_path = task.losses.vgg_weights = given
+        gan = TaskConfig()
+        gan.evaluation.statistics_dir = gan.evaluation.inception_path = given
+        for each in (task, gan):
+            input_pipelines.make_paths_absolute(each)
         assert task.train_data.path == task.validation_data.path == task.masks.path == made
+        assert task.evaluation.inception_path == task.losses.vgg_weights == made
+        assert gan.evaluation.statistics_dir == gan.evaluation.inception_path == made

@@ -1,15 +1,18 @@
 """Folders of images: which files are taken, links, names of any bytes, and classes or none."""
 
+import json
 import logging
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from trainers.configs.schema import DataConfig
-from trainers.data import folder_source, input_pipelines
+from trainers.data import classes, folder_source, input_pipelines
 
 
 def write(path, level=0, kind="PNG"):
@@ -111,3 +114,97 @@ def test_folder_without_classes_is_one_class_where_wanted(tmp_path, num_classes)
 def test_bucket_is_named_as_it_was_given(dataset):
     with pytest.raises(ValueError, match="mount the bucket. Received: gs://bucket/images"):
         input_pipelines.open_source(DataConfig(dataset, path="gs://bucket/images"), 4, 2)
+
+
+def refusing(folder):
+    """`os.scandir` of a user who must not read a folder."""
+
+    def scandir(path="."):
+        if os.fspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(path)
+
+    real = os.scandir
+    return scandir
+
+
+@pytest.mark.parametrize("place", [".", "a", "a/deeper"])
+def test_folder_that_must_not_be_read_is_named(tmp_path, monkeypatch, place):
+    """Its images would be left out without a word."""
+    write(tmp_path / "a" / "one.png")
+    write(tmp_path / "a" / "deeper" / "two.png")
+    monkeypatch.setattr(os, "scandir", refusing(tmp_path / place))
+    with pytest.raises(ValueError, match=f"^The folder {tmp_path / place} cannot be read: Permission denied.$"):
+        opened(tmp_path, 1)
+
+
+def test_place_above_a_missing_folder_may_be_closed(tmp_path, monkeypatch):
+    def listdir(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(ValueError, match=f"no folder {tmp_path}/none. {tmp_path} cannot be read: Permission denied."):
+        opened(tmp_path / "none")
+
+
+def test_folders_that_systems_make_are_no_classes_and_hold_no_images(tmp_path):
+    write(tmp_path / "a" / "one.png")
+    write(tmp_path / "b" / "two.png")
+    write(tmp_path / "a" / "@eaDir" / "one.png" / "SYNOPHOTO_THUMB_M.jpg", kind="JPEG")
+    write(tmp_path / "__MACOSX" / "a" / "one.png")
+    (tmp_path / "lost+found").mkdir()
+    found = opened(tmp_path, 0)
+    assert found.class_names == ("a", "b") and names_of(found, tmp_path) == ["a/one.png", "b/two.png"]
+    assert found.num_images == opened(tmp_path).num_images
+
+
+def test_names_of_classes_are_the_same_however_a_system_writes_them(tmp_path):
+    """A Mac takes an accent for a letter of its own, which changes the order: fa\u0301 is before fb, f\xe1 is not."""
+    for folder, accent in (("linux", "\xe1"), ("mac", "a\u0301")):
+        for name in ("fb", f"f{accent}"):
+            write(tmp_path / folder / name / "one.png")
+    linux, mac = (opened(tmp_path / folder, 2) for folder in ("linux", "mac"))
+    assert linux.class_names == mac.class_names == ("fb", "f\xe1")
+    assert names_of(mac, tmp_path / "mac") == ["fb/one.png", "fa\u0301/one.png"]
+    (tmp_path / "class_names.json").write_text(json.dumps(["fb", "fa\u0301"]))
+    classes.check_names(str(tmp_path), linux.class_names, "data")
+
+
+def test_pipe_among_the_images_is_not_waited_for(tmp_path):
+    write(tmp_path / "one.png")
+    os.mkfifo(tmp_path / "pipe")
+    code = "import sys; from trainers.data import picture_files; print(picture_files.chosen('.', sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "one.png"), str(tmp_path / "pipe")]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == f"['{tmp_path}/one.png']"
+
+
+def test_name_of_a_file_stays_on_its_line(tmp_path, caplog):
+    write(tmp_path / "one.png")
+    (tmp_path / "a\nb\x1b[31m.png").write_bytes(b"no picture")
+    (tmp_path / "c\nd.txt").write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        opened(tmp_path)
+    assert r"c\nd.txt" in caplog.records[-1].getMessage()
+    with pytest.raises(ValueError, match=re.escape(rf"{tmp_path}/a\nb\x1b[31m.png cannot be read and decoded")):
+        input_pipelines.load_arrays(DataConfig("folder", path=str(tmp_path), split="."), 4)
+
+
+def test_image_that_is_left_out_is_told_once_however_often_it_is_read(tmp_path, caplog):
+    write(tmp_path / "one.png")
+    (tmp_path / "two.png").write_bytes(b"no picture")
+    data = DataConfig("folder", path=str(tmp_path), split=".", skip_corrupt=True)
+    for _ in range(2):  # by training, and by the classifier that scores
+        assert len(input_pipelines.load_arrays(data, 4)[1]) == 1
+    assert [record.getMessage()[:20] for record in caplog.records] == ["Left out, 1 so far: "]
+
+
+def test_names_of_classes_stay_on_their_line(tmp_path):
+    write(tmp_path / "a\nb" / "one.png")
+    with pytest.raises(ValueError, match=r"1 \(a\\nb\). Received: 5"):
+        opened(tmp_path, 5)
+    with pytest.raises(ValueError, match=r"there are: a\\nb"):
+        opened(tmp_path / "none")
+    (tmp_path / "class_names.json").write_text('["a\\nc"]')
+    with pytest.raises(ValueError, match=r"place: a\\nc. Received: a\\nb. Name"):
+        classes.check_names(str(tmp_path), ("a\nb",), "data")

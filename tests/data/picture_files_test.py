@@ -1,13 +1,17 @@
 """Pictures as people see them: kinds, turns and transparency, in the trainers' decoding of bytes."""
 
 import io
+import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from trainers.data import image_batches, picture_files
+from trainers.configs.schema import DataConfig
+from trainers.data import image_batches, input_pipelines, picture_files
 
 RANDOM = np.random.default_rng(0)
 COLOUR = RANDOM.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -103,3 +107,30 @@ def test_values_without_a_known_range_are_refused():
     with pytest.raises(ValueError, match="8 or 16 bits a channel. Received: F"):
         picture_files.decode(data, [])
     assert decoded(data).shape == (0, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"", ": it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n", ": it is a pointer of Git LFS, which"),
+        (b"<html>404</html>", ""),
+        (None, ": it has more than 178,956,970 pixels; make it smaller"),
+    ],
+)
+def test_error_says_what_is_wrong_where_it_can_be_seen(tmp_path, content, reason):
+    path = tmp_path / "one.png"
+    path.write_bytes(content or b"")
+    if content is None:
+        Image.new("L", (1, 1)).save(path)
+        header = struct.pack(">II", 15000, 14000)
+        content = bytearray(path.read_bytes())
+        content[16:24] = header
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="PPM" + re.escape(reason) + (r"\." if not reason else "")):
+        input_pipelines.load_arrays(DataConfig("folder", path=str(tmp_path), split="."), 4)
+
+
+def test_what_is_wrong_with_a_record_is_not_known():
+    assert picture_files.fault(b"record 3 of train-0").endswith("PPM")

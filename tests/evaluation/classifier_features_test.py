@@ -1,6 +1,7 @@
 """The classifier that stands in for Inception: trained once, kept whole, told apart by its weights."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -154,3 +155,32 @@ def test_checkpoint_of_another_classifier_is_refused(tmp_path, monkeypatch):
         path.write_bytes(b"none")
     with pytest.raises(ValueError, match="is no checkpoint of this classifier: .* Remove .*classifier_part, to begin"):
         make(tmp_path).prepare()
+
+
+def test_evaluation_beside_this_one_that_is_done_first_decides(folder, tmp_path, monkeypatch):
+    """Two processes that evaluate one run score with one classifier."""
+
+    def train(self, classifier):
+        training = real(self, classifier)
+        shutil.copy(folder / WEIGHTS_FILE, tmp_path)
+        return training
+
+    real = ClassifierFeatures._train
+    monkeypatch.setattr(ClassifierFeatures, "_train", train)
+    second, first = make(tmp_path), make(folder)
+    for extractor in (first, second):
+        extractor.prepare()
+    assert second.digest == first.digest and [path.name for path in tmp_path.iterdir()] == [WEIGHTS_FILE]
+    for ours, theirs in zip(weights_of(second), weights_of(first)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_training_goes_on_where_it_cannot_be_saved(tmp_path, monkeypatch, caplog):
+    def fail(self, step):
+        raise tf.errors.NotFoundError(None, None, "no such folder\nand so on")
+
+    monkeypatch.setattr(classifier_training, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", fail)
+    make(tmp_path).prepare()
+    assert "The classifier is not saved at step 1: no such folder" in caplog.text
+    assert (tmp_path / WEIGHTS_FILE).exists()

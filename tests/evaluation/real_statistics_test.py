@@ -1,5 +1,7 @@
 """The file of what is known of the real images: what comes back, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -74,4 +76,5 @@ def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch):
     monkeypatch.setattr(np, "savez", fail)
     with pytest.raises(OSError, match="disk full"):
         RealStatistics(np.zeros((1, 1)), np.zeros(1), {}).save(path, {})
+    assert os.listdir(os.path.dirname(path)) == ["statistics.npz"]
     assert real_statistics.load(path, DESCRIPTION).scores == {"accuracy": 0.5}

@@ -29,6 +29,7 @@ PERMANENT = {program.EXIT_REFUSED, program.EXIT_DIVERGED, program.EXIT_NOT_EVALU
 OBJECT = {"apiVersion": str, "kind": str, "metadata.name": str}
 POD = {
     "terminationGracePeriodSeconds": int,
+    "securityContext.fsGroup": int,
     "containers[].name": str,
     "containers[].image": str,
     "containers[].command[]": str,
@@ -144,7 +145,7 @@ def resolved(words):
 
 
 def check_batch(params, processes):
-    replicas = processes * max(params.runtime.num_gpus, 1)
+    replicas = processes * (params.runtime.num_gpus or 1)
     assert replicas > 1 and params.task.train_data.global_batch_size % replicas == 0
 
 
@@ -184,7 +185,7 @@ def check_one_process(strategy, text, folder):
     values, params = parsed([name, *arguments]), resolved([name, *arguments])
     assert (values["model_dir"], values["profile_steps"], values["mode"]) == ("runs/here", "10:20", "train_and_eval")
     assert params.runtime.distribution_strategy == strategy
-    assert (params.runtime.num_gpus > 1) == (strategy == "mirrored")
+    assert ((params.runtime.num_gpus or 0) > 1) == (strategy == "mirrored")
     check_batch(params, 8 if strategy == "tpu" else 1)
 
 
@@ -266,6 +267,7 @@ def check_pod(pod, processes):
     assert runtime.distribution_strategy == "multi_worker_mirrored"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == runtime.num_gpus
     assert pod["terminationGracePeriodSeconds"] >= runtime.grace_seconds
+    assert f"--uid={pod['securityContext']['fsGroup']} " in (LAUNCH.parents[1] / "Dockerfile").read_text()
     check_batch(params, processes)
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert set(mounts) == {volume["name"] for volume in pod["volumes"]}

@@ -479,7 +479,7 @@ def seeded_twins(shape, **kwargs):
     return layers
 
 
-@pytest.mark.parametrize("padding", [0.0, 1e4, np.nan, np.inf])
+@pytest.mark.parametrize("padding", [1e4, np.nan])
 @pytest.mark.parametrize(
     "options", [{}, {"value_projection": True}, {"statistics": "released"}, {"num_entities": 1}], ids=str
 )
@@ -506,8 +506,11 @@ def test_masked_value_is_the_papers():
         np.testing.assert_allclose(outputs[image : image + 1, :length], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 6, 7])
-@pytest.mark.parametrize("options", [{}, {"pool_size": 3}, {"pool_size": 1}, {"num_entities": 9}], ids=str)
+@pytest.mark.parametrize(
+    "options, length",
+    [({}, 1), ({}, 7), ({"pool_size": 3}, 2), ({"pool_size": 3}, 7), ({"pool_size": 1}, 3), ({"num_entities": 9}, 6)],
+    ids=str,
+)
 def test_self_sampling_draws_no_padding(options, length):
     """Equal seeds draw of a padded sequence what they draw of the sequence alone."""
     x, mask = padded(features((2, 10, 6)), [length] * 2, np.nan)

@@ -32,6 +32,7 @@ def test_every_image_has_one_logit(kind, resolution):
         assert np.isfinite(logits).all() and np.asarray(logits).std() > 0
 
 
+@pytest.mark.slow
 def test_defaults_are_the_papers_networks():
     model = projection_discriminator()
     assert [tuple(tensor.shape) for tensor in model.inputs] == [(None, 128, 128, 3), (None,)]

@@ -233,9 +233,8 @@ def plain_normalization(values, layout):
     return regional_normalization(values, layout, *tensors([one, zero]), 1e-5)
 
 
-@pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("softness", [0.0, 1e-6, 1e-2])
-@pytest.mark.parametrize("distance", [0.0, 20.0, 300.0, 3000.0, 10000.0])
+@pytest.mark.parametrize("softness, jit", [(0.0, True), (1e-6, False), (1e-6, True), (1e-2, False)])
+@pytest.mark.parametrize("distance", [0.0, 20.0, 300.0, 10000.0])
 def test_regions_far_from_each_other_keep_their_deviations(distance, softness, jit):
     values, layout = far_regions(distance, softness=softness)
     found = (compiled(plain_normalization) if jit else plain_normalization)(*tensors([values, layout]))

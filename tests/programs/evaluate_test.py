@@ -10,6 +10,7 @@ import pytest
 from gan_test_case import call_main, contents, fake_inception, summaries_of, trained_run
 from trainers import configs
 from trainers.evaluation import inception_features
+from trainers.training import distribution
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_statistics_by_another_inception_exit_with_2(copy_of_run, inception, tmp
         ({"num_samples": 3}, "`task.evaluation.num_samples` must be at least 4"),
         ({"num_samples": 19, "intra_class": "true"}, "`task.evaluation.num_samples` must be at least 20"),
         ({"inception_path": "/none"}, "--inception_path must be the folder of a SavedModel"),
-        ({"num_gpus": 99}, "`runtime.num_gpus` must not exceed"),
+        ({"params_override": "runtime.num_gpus=99"}, "`runtime.num_gpus` must not exceed"),
     ],
 )
 def test_wrong_flags_exit_with_2_and_one_line(run, caplog, flag_values, message):
@@ -119,6 +120,18 @@ def test_wrong_flags_exit_with_2_and_one_line(run, caplog, flag_values, message)
     (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert message in error and "\n" not in error
     assert contents(run) == before
+
+
+@pytest.mark.parametrize("device, num_gpus", [("auto", None), ("cpu", 0)])
+def test_device_is_of_the_evaluation_not_of_the_run(run, monkeypatch, device, num_gpus):
+    found = []
+
+    def set_up(runtime):
+        found.append(runtime.num_gpus)
+        raise ValueError("It would run now.")
+
+    monkeypatch.setattr(distribution, "set_up_runtime", set_up)
+    assert exit_code_of(run, device=device) == 2 and found == [num_gpus]
 
 
 def test_settings_of_the_run_are_overridden(copy_of_run, tmp_path):

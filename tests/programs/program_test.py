@@ -1,6 +1,7 @@
 """What a main does when a run stops: one line, and a code that says whether starting again helps."""
 
 import os
+import shlex
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from gan_test_case import contents
-from trainers import program
+from trainers import configs, program
 from trainers.training import checkpoints, loop
 from trainers.training.run_lock import LOCK_FILE, RunLock
 from trainers.training.workers import Workers
@@ -191,3 +192,13 @@ def test_continuous_evaluation_neither_trains_nor_locks_nor_writes_a_configurati
     with flagsaver.flagsaver(mode="continuous_eval"):
         program.main(["main"], "gan", lambda *unused: stopped)
     assert stopped.asked == ["continuously"] and not model_dir.exists()
+
+
+def test_command_for_tensorboard_can_be_pasted(tmp_path):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    stopped = StoppedLoop.__new__(StoppedLoop)
+    stopped.table = str
+    text = program.summary(stopped, configs.resolve("gan_digits32"), str(folder), {"step": 5, "fid": 1.0})
+    command = text.strip().splitlines()[-1].partition("TensorBoard: ")[2]
+    assert shlex.split(command)[-2:] == ["--logdir", str(folder)]

@@ -316,3 +316,22 @@ def test_run_that_lost_its_folder_writes_and_removes_nothing(tmp_path, weight, c
         save(checkpoints, weight, 2)
     after = contents(tmp_path)
     assert {path: after[path] for path in before} == before and checkpoints.paths == [str(tmp_path / "ckpt-1")]
+
+
+@pytest.mark.parametrize("place", ["temporary folder", "folder beside"])
+def test_file_that_nfs_keeps_is_in_nobodys_way(tmp_path, weight, monkeypatch, place):
+    """Of a file that is open elsewhere it leaves `.nfs...` in a folder, which then cannot be removed."""
+    if place == "folder beside":
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 0))
+    (tmp_path / "ckpt_part").mkdir()
+    (tmp_path / "ckpt_part" / ".nfs0001").write_text("")
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path, **options: None if str(path).endswith("part") else rmtree(path, **options)
+    )
+    save(make_checkpoints(tmp_path, weight), weight, 1, 2)
+    assert set(os.listdir(tmp_path)) == {
+        *(f"ckpt-{step}{suffix}" for step in (1, 2) for suffix in (".index", ".data-00000-of-00001")),
+        *("checkpoint", "ckpt_part"),
+    }
+    assert os.listdir(tmp_path / "ckpt_part") == [".nfs0001"]

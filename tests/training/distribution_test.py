@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_an.backend import keras
 from trainers.configs.schema import RuntimeConfig
-from trainers.training import cluster_resolvers, distribution
+from trainers.training import cluster_resolvers, devices, distribution
 from trainers.training.workers import Workers
 
 
@@ -38,13 +38,64 @@ def test_too_many_gpus_are_an_error():
         distribution.set_up_runtime(RuntimeConfig(num_gpus=wanted))
 
 
-def test_gpus_are_limited_in_number_and_grow_their_memory(monkeypatch):
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """TensorFlow's list of devices with four GPUs; returns what is made visible, and whose memory grows."""
     seen, growing = [], []
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:{number}" for number in range(4)])
-    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: seen.append((devices, kind)))
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{number}", "GPU") for number in range(4)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda found, kind: seen.append((found, kind)))
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: growing.append((gpu, on)))
-    distribution.set_up_runtime(RuntimeConfig(num_gpus=2))
-    assert seen == [(["GPU:0", "GPU:1"], "GPU")] and growing == [("GPU:0", True), ("GPU:1", True)]
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"device_name": f"H{gpu.name[-1]}"})
+    return gpus, seen, growing
+
+
+@pytest.mark.parametrize(
+    "num_gpus, count, line",
+    [
+        (None, 4, "Devices: 4 of 4 GPUs: H0, H1, H2, H3"),
+        (2, 2, "Devices: 2 of 4 GPUs: H0, H1"),
+        (0, 0, "Devices: the CPU. 4 GPUs are left alone, since `runtime.num_gpus` is 0"),
+    ],
+)
+def test_all_gpus_are_used_unless_fewer_are_wanted(four_gpus, caplog, num_gpus, count, line):
+    gpus, seen, growing = four_gpus
+    with caplog.at_level("INFO"):
+        distribution.set_up_runtime(RuntimeConfig(num_gpus=num_gpus))
+    assert seen == [(gpus[:count], "GPU")] and growing == [(gpu, True) for gpu in gpus[:count]]
+    assert line in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "hidden, has_cuda, has_driver, reason",
+    [
+        ("-1", True, True, "CUDA_VISIBLE_DEVICES='-1' hides it"),
+        (None, False, True, "this TensorFlow is built without CUDA; on Linux, `pip install '.[train,gpu]'`"),
+        (None, True, False, "its driver is not loaded: `nvidia-smi` must list it first"),
+        (None, True, True, "TensorFlow does not find CUDA's libraries, or the driver is too old for them"),
+    ],
+)
+def test_log_says_why_a_card_is_not_used(monkeypatch, caplog, hidden, has_cuda, has_driver, reason):
+    monkeypatch.setattr(devices, "has_card", lambda: True)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: has_cuda)
+    monkeypatch.setattr(devices.os.path, "exists", lambda path: has_driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    with caplog.at_level("INFO"):
+        distribution.set_up_runtime(RuntimeConfig())
+    assert any(f"the CPU. An NVIDIA card is there that is not used: {reason}" in line for line in caplog.messages)
+    with pytest.raises(ValueError, match="must not exceed .* An NVIDIA card is there that is not used"):
+        distribution.set_up_runtime(RuntimeConfig(num_gpus=1))
+
+
+def test_log_of_a_machine_without_a_card_says_the_cpu(monkeypatch, caplog):
+    monkeypatch.setattr(devices, "has_card", lambda: False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    with caplog.at_level("INFO"):
+        distribution.set_up_runtime(RuntimeConfig())
+    assert "Devices: the CPU" in caplog.messages
 
 
 def test_freed_memory_is_kept_for_what_is_taken_next():

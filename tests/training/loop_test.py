@@ -274,7 +274,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, caplog):
     assert checkpoints(tmp_path) == [4, 8, 10]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_ends_the_call_saves_and_stops(tmp_path, number):
     before = signal.getsignal(number)
     trainer = CountingTrainer(at_step={6: lambda: os.kill(os.getpid(), number)})
@@ -286,6 +286,23 @@ def test_signal_ends_the_call_saves_and_stops(tmp_path, number):
     training_loop.restore()
     training_loop.train(validate=False)
     assert int(resumed.total) == sum(range(10))
+
+
+def test_closed_terminal_is_told_twice_and_under_nohup_plays_no_part(tmp_path, request):
+    """The system sends SIGHUP, and so does the shell."""
+
+    def hang_up():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+
+    before = signal.getsignal(signal.SIGHUP)
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
+    with pytest.raises(loop.PreemptedError, match="saved at step 8"):
+        make_loop(tmp_path / "open", CountingTrainer(at_step={6: hang_up}), checkpoint_interval=5).train(validate=False)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    make_loop(tmp_path / "nohup", CountingTrainer(at_step={6: hang_up})).train(validate=False)
+    assert checkpoints(tmp_path / "nohup")[-1] == 10 and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_second_signal_ends_at_once(tmp_path, request):

@@ -1,7 +1,9 @@
 """One run a folder: who may take the lock, when a stale one is taken over, and what a frozen process finds."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,8 +25,8 @@ def lock(tmp_path):
 @pytest.fixture
 def short_times(monkeypatch):
     """A lock is stale after 0.3 seconds, not 60."""
-    for name, seconds in (("_BEAT_SECONDS", 0.02), ("_STALE_SECONDS", 0.3), ("_POLL_SECONDS", 0.01)):
-        monkeypatch.setattr(run_lock, name, seconds)
+    for name, seconds in (("BEAT", 0.02), ("STALE", 0.3), ("POLL", 0.01), ("SETTLE", 0.3)):
+        monkeypatch.setattr(run_lock, f"_{name}_SECONDS", seconds)
 
 
 def change(path, **values):
@@ -149,7 +151,12 @@ def test_lock_that_was_removed_by_hand_is_written_again(lock, tmp_path):
     assert (tmp_path / "run" / LOCK_FILE).exists()
 
 
-def test_of_several_that_find_a_stale_lock_one_alone_takes_it(foreign, tmp_path):
+def test_of_several_that_find_a_stale_lock_one_alone_takes_it(foreign, tmp_path, monkeypatch):
+    def is_renewed(self):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(timeout=0.2)  # until all have found it
+        return False
+
     def take(number):
         try:
             locks[number].take()
@@ -157,7 +164,8 @@ def test_of_several_that_find_a_stale_lock_one_alone_takes_it(foreign, tmp_path)
         except RunLockError:
             pass
 
-    os.utime(foreign, (1, 1))
+    barrier = threading.Barrier(8)
+    monkeypatch.setattr(RunLock, "_is_renewed", is_renewed)
     locks, taken = [RunLock(str(tmp_path / "run")) for _ in range(8)], []
     threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -195,3 +203,19 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("a file")
     with pytest.raises(RunLockError, match="cannot be written"):
         RunLock(str(tmp_path / "file")).take()
+
+
+def test_copy_of_a_folder_in_which_a_process_trains_is_free(lock, tmp_path):
+    lock.take()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "link").symlink_to("run")
+    with pytest.raises(RunLockError, match="one run a folder"):
+        RunLock(str(tmp_path / "link")).take()
+    second = RunLock(str(tmp_path / "copy"))
+    second.take()
+    second.release()
+    lock.check()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy", dirs_exist_ok=True)
+    (tmp_path / "run" / LOCK_FILE).rename(tmp_path / "run" / "elsewhere")  # whose run is it then?
+    with pytest.raises(RunLockError, match="one run a folder"):
+        RunLock(str(tmp_path / "copy")).take()

@@ -142,7 +142,8 @@ def _check_runtime(runtime):
         )
     check_choice("runtime.cluster", runtime.cluster, ("tf_config", "slurm", "kubernetes"))
     check_choice("runtime.mixed_precision_dtype", runtime.mixed_precision_dtype, ("float32", "bfloat16", "float16"))
-    _check_at_least(0, "runtime.num_gpus", runtime.num_gpus)
+    if runtime.num_gpus is not None:
+        _check_at_least(0, "runtime.num_gpus", runtime.num_gpus)
     if runtime.grace_seconds <= 0:
         raise ConfigError(f"`runtime.grace_seconds` must be positive. Received: {runtime.grace_seconds}")
 

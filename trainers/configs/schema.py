@@ -338,18 +338,18 @@ class RuntimeConfig:
     """Where it runs.
 
     distribution_strategy: "off", "one_device", "mirrored" (all GPUs of this machine), "multi_worker_mirrored" (a
-    process on each machine) or "tpu". num_gpus: of this process; 0 runs on the CPU. tpu: name or address of the TPU,
-    "local" on a TPU's own machine. all_reduce_alg: how gradients are added up, a key of `ALL_REDUCE`; None leaves it to
-    TensorFlow. cluster: where "multi_worker_mirrored" finds its workers: "tf_config", the environment variable
-    TF_CONFIG; "slurm"; "kubernetes", a Job with indexed completion. grace_seconds: time between SIGTERM and the end; no
-    call of the compiled loop takes more than half of it, but the first of a start or phase. mixed_precision_dtype:
-    "float32", "bfloat16", or "float16" with loss scaling. enable_xla: whether losses and gradients are compiled with
-    XLA. seed: of weights, data order and noise. deterministic: whether TensorFlow's ops must give the same bits in
-    every run.
+    process on each machine) or "tpu". num_gpus: of this process, from the first; None takes all that TensorFlow sees, 0
+    runs on the CPU. tpu: name or address of the TPU, "local" on a TPU's own machine. all_reduce_alg: how gradients are
+    added up, a key of `ALL_REDUCE`; None leaves it to TensorFlow. cluster: where "multi_worker_mirrored" finds its
+    workers: "tf_config", the environment variable TF_CONFIG; "slurm"; "kubernetes", a Job with indexed completion.
+    grace_seconds: time between SIGTERM and the end; no call of the compiled loop takes more than half of it, but the
+    first of a start or phase. mixed_precision_dtype: "float32", "bfloat16", or "float16" with loss scaling. enable_xla:
+    whether losses and gradients are compiled with XLA. seed: of weights, data order and noise. deterministic: whether
+    TensorFlow's ops must give the same bits in every run.
     """
 
     distribution_strategy: str = "mirrored"
-    num_gpus: int = 0
+    num_gpus: Optional[int] = None
     tpu: str = ""
     all_reduce_alg: Optional[str] = None
     cluster: str = "tf_config"

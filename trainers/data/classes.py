@@ -2,8 +2,10 @@
 
 import json
 import os
+import unicodedata
 
 from trainers import configs
+from trainers.data import picture_files
 
 NAMES_FILE = "class_names.json"
 
@@ -37,9 +39,14 @@ def check_names(model_dir, names, what):
         return
     with open(path, encoding="utf-8") as file:
         stored = json.load(file)
-    if list(names) != stored:
+    if [composed(name) for name in names] != [composed(name) for name in stored]:
         raise ValueError(
             f"The classes of {what} must be those that the run in {model_dir} was started with, of which each label "
-            f"is the place: {', '.join(stored)}. Received: {', '.join(names)}. Name them as they were, or name a new "
-            "--model_dir."
+            f"is the place: {', '.join(map(picture_files.shown, stored))}. Received: "
+            f"{', '.join(map(picture_files.shown, names))}. Name them as they were, or name a new --model_dir."
         )
+
+
+def composed(name):
+    """A name as most systems write it: a Mac may write é as two characters, and sort it elsewhere."""
+    return unicodedata.normalize("NFC", name)

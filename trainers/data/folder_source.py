@@ -6,8 +6,15 @@ import os
 import tensorflow as tf
 from absl import logging
 
-from trainers.data import picture_files
+from trainers.data import classes, picture_files
 from trainers.data.image_sources import IndexedSource, contents_of
+
+# Folders that systems put among people's own: of a disk, a Mac's archive, and network storages, whose thumbnails are
+# pictures too. Names with a dot in front are left out as well.
+_OF_SYSTEMS = {
+    *("lost+found", "System Volume Information", "$RECYCLE.BIN", "__MACOSX"),
+    *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),
+}
 
 
 @functools.lru_cache(maxsize=4)  # A large folder on a network takes minutes to list.
@@ -16,30 +23,31 @@ def open_folder(folder, labelled, skip_empty=False, may_be_flat=False):
 
     Args:
         folder: path.
-        labelled: whether the folders in it are the classes, in the order of their names; images may lie deeper.
-            Otherwise all images below it are taken, and their label is 0.
+        labelled: whether the folders in it are the classes, in the order of their names; images may lie deeper. A name
+            counts in its composed form of Unicode, whatever the file system makes of it. Otherwise all images below it
+            are taken, and their label is 0.
         skip_empty: whether a class may be empty; it is logged then.
         may_be_flat: whether a folder without class folders will do: all of its images are of one class then.
 
     Raises:
-        ValueError: where the folder is missing, or there is no class or no image, or a class is empty.
+        ValueError: where the folder is missing, one cannot be read, there is no class or no image, or a class is empty.
     """
     if not os.path.isdir(folder):
         raise ValueError(
             f"A data set of images must be a folder, `path`/`split`: there is no folder {folder}.{contents_of(folder)}"
         )
     visited = _ancestors(folder)
-    classes = _class_folders(folder, visited) if labelled else []
-    if labelled and not classes and not may_be_flat:
+    class_folders = _class_folders(folder, visited) if labelled else []
+    if labelled and not class_folders and not may_be_flat:
         raise ValueError(
             f"A folder of images must hold a folder for each class: {folder} holds none. With task.model.num_classes=1 "
             f"a GAN takes it as it is.{contents_of(folder)}"
         )
-    roots = [os.path.join(folder, name) for name in classes] or [folder]
+    roots = [os.path.join(folder, name) for name in class_folders] or [folder]
     # What a class holds is not met again through a link in another.
     visited |= {_identity(root) for root in roots}
     files = [_files_below(root, visited) for root in roots]
-    loose = _files_in(folder) if classes else []
+    loose = _files_in(folder) if class_folders else []
     pictures = {*picture_files.chosen(folder, [*loose, *(path for found in files for path in found)])}
     loose = [path for path in loose if path in pictures]
     if loose:
@@ -48,7 +56,7 @@ def open_folder(folder, labelled, skip_empty=False, may_be_flat=False):
     for label, paths in enumerate(found):
         if not paths:
             message = f"The folder {roots[label]} holds no image; {', '.join(picture_files.endings())} are read."
-            if not skip_empty or not classes:
+            if not skip_empty or not class_folders:
                 raise ValueError(message)
             logging.warning("%s Its class %d stays empty.", message, label)
     labels = tf.constant([label for label, paths in enumerate(found) for _ in paths], tf.int32)
@@ -60,25 +68,26 @@ def open_folder(folder, labelled, skip_empty=False, may_be_flat=False):
     def read(index):
         return {"image": tf.io.read_file(paths[index]), "label": labels[index]}
 
-    source = IndexedSource(len(labels), tuple(classes) or None, read, lambda index: tf.gather(paths, index))
-    source.num_classes = max(len(classes), 1)
+    names = tuple(classes.composed(name) for name in class_folders)
+    source = IndexedSource(labels, names or None, read, lambda index: tf.gather(paths, index))
+    source.num_classes = max(len(class_folders), 1)
     return source
 
 
 def _class_folders(folder, visited):
     """The names of the classes; a link to what holds the folder is none."""
-    folders = (entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    return sorted(entry.name for entry in folders if _identity(entry.path) not in visited)
+    folders = (entry for entry in _entries(folder) if entry.is_dir() and not _is_of_system(entry.name))
+    return sorted((entry.name for entry in folders if _identity(entry.path) not in visited), key=classes.composed)
 
 
 def _files_below(folder, visited):
     """The files at any depth, by links too, but each folder once; `visited` grows by those that were met."""
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         new = {}
         for name in sorted(folders):
             identity = _identity(os.path.join(parent, name))
-            if not name.startswith(".") and identity not in visited:
+            if not _is_of_system(name) and identity not in visited:
                 visited.add(identity)
                 new[identity] = name
         folders[:] = new.values()
@@ -87,7 +96,23 @@ def _files_below(folder, visited):
 
 
 def _files_in(folder):
-    return sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
+    return sorted(entry.path for entry in _entries(folder) if entry.is_file() and not entry.name.startswith("."))
+
+
+def _entries(folder):
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error):
+    """What cannot be looked into is no empty folder: its images would be missed without a word."""
+    raise ValueError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _is_of_system(name):
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def _ancestors(folder):

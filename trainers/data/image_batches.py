@@ -1,5 +1,7 @@
 """Decodes, crops and resizes images, and makes batches of them."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -31,7 +33,7 @@ class ImageBatches:
         self._channels = image_channels or (1 if data.dataset == "digits" else 3)
         self._num_classes = num_classes
         self._advice = advice
-        self._skipped = set()
+        self._skipped = _left_out(data.dataset, data.name, data.path, data.split)
         self._decode = tf.function(self._decode)  # traced once for both ways of reading
 
     def shuffled(self, seed, start_batch, context):
@@ -135,9 +137,9 @@ class ImageBatches:
     def _report(self, names, labels, broken, bad, keep_size):
         """Logs the bad images of a batch, and returns an empty string, or what the error is to tell."""
         problems = [
-            f"{names[i].decode(errors='backslashreplace')} "
+            f"{picture_files.shown(names[i])} "
             + (
-                f"cannot be read and decoded as {', '.join(picture_files.formats())}"
+                picture_files.fault(names[i])
                 if broken[i]
                 else f"has the label {labels[i]}, which is not in [0, {self._num_classes})"
             )
@@ -158,6 +160,13 @@ class ImageBatches:
         if image.dtype == tf.uint8:
             image = tf.cast(image, tf.float32) / 127.5 - 1.0
         return {"image": to_channels(image, self._channels), "label": batch["label"]}
+
+
+@functools.lru_cache(maxsize=16)
+def _left_out(*data):
+    """What was left out of some data and told already: training, scores and their classifier read the same."""
+    del data
+    return set()
 
 
 def _draws(seed, worker, start):

@@ -2,7 +2,10 @@
 
 import os
 
+import numpy as np
 import tensorflow as tf
+
+from trainers.data import picture_files
 
 INTERLEAVED_FILES = 16
 BLOCK_LENGTH = 16
@@ -18,13 +21,16 @@ class IndexedSource:
         decoded: whether `read` gives images, for a vector of numbers, rather than encoded bytes, for one number.
         read: function from int64 numbers to `{"image", "label"}`, images or their encoded bytes.
         name_of: function from numbers of images to their names in errors.
+        labels: function that gives the labels of all images, int32 `(num_images,)`.
         has_one_order: True: all workers shuffle alike, and each takes its part of every global batch.
     """
 
     has_one_order = True
 
-    def __init__(self, num_images, class_names, read, name_of=None, decoded=False):
-        self.num_images = num_images
+    def __init__(self, labels, class_names, read, name_of=None, decoded=False):
+        """`labels`: int32 `(images,)`."""
+        self.num_images = len(labels)
+        self.labels = labels.numpy
         self.class_names = class_names
         self.num_classes = None if class_names is None else len(class_names)
         self.decoded = decoded
@@ -111,6 +117,15 @@ class RecordSource:
         """All records once, in the order on disk."""
         return self._records(None, None)
 
+    def labels(self):
+        """The labels of all records that can be read, int32; they are read for it, but not decoded."""
+
+        def label(record):
+            read = tf.data.Dataset.from_tensors(record).map(self.read)
+            return read.map(lambda example: example["label"]).ignore_errors()
+
+        return np.fromiter(self.once().flat_map(label).as_numpy_iterator(), np.int32)
+
 
 def array_source(images, labels, class_names=None):
     """Images in memory, uint8 or float32 in [-1, 1] `(images, height, width, channels)`, and int32 `(images,)`."""
@@ -119,13 +134,16 @@ def array_source(images, labels, class_names=None):
     def read(indices):
         return {"image": tf.gather(images, indices), "label": tf.gather(labels, indices)}
 
-    return IndexedSource(len(labels), class_names, read, decoded=True)
+    return IndexedSource(labels, class_names, read, decoded=True)
 
 
 def contents_of(folder):
     """What there is in place of a missing folder or file, for an error."""
     while folder and not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    names = sorted(os.listdir(folder or "."))
+    try:
+        names = sorted(os.listdir(folder or "."))
+    except OSError as error:
+        return f" {folder} cannot be read: {error.strerror}."
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f" In {folder or '.'} there are: {', '.join(names[:8]) or 'no files'}{more}."
+    return f" In {folder or '.'} there are: {', '.join(map(picture_files.shown, names[:8])) or 'no files'}{more}."

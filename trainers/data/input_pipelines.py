@@ -7,7 +7,15 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from trainers.data import bundled_sources, folder_source, image_batches, image_sources, tfds_source, tfrecord_source
+from trainers.data import (
+    bundled_sources,
+    folder_source,
+    image_batches,
+    image_sources,
+    picture_files,
+    tfds_source,
+    tfrecord_source,
+)
 
 
 def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_channels=None, num_classes=None):
@@ -174,14 +182,17 @@ def check(strategy, data, resolution, *, num_classes=None, validation_data=None)
 
 
 def make_paths_absolute(task):
-    """Makes the paths of data and masks good in any working folder, and puts a home folder for `~`.
+    """Makes all paths of files good in any working folder, and puts a home folder for `~`.
 
     Args:
         task: `schema.TaskConfig` or `schema.InpaintingTaskConfig`.
     """
-    for group in (task.train_data, task.validation_data, getattr(task, "masks", None)):
-        if group is not None and group.path and "://" not in group.path:
-            group.path = os.path.abspath(os.path.expanduser(group.path))
+    groups = [(task.train_data, "path"), (task.validation_data, "path"), (getattr(task, "masks", None), "path")]
+    others = [(task.evaluation, "inception_path"), (task.evaluation, "statistics_dir"), (task.losses, "vgg_weights")]
+    for group, name in groups + others:
+        path = getattr(group, name, "")
+        if path and "://" not in path:
+            setattr(group, name, os.path.abspath(os.path.expanduser(path)))
 
 
 @contextlib.contextmanager
@@ -226,4 +237,4 @@ def _describe(data):
 def _some(class_names):
     if not class_names:
         return ""
-    return f" ({', '.join(class_names[:8])}{', ...' if len(class_names) > 8 else ''})"
+    return f" ({', '.join(map(picture_files.shown, class_names[:8]))}{', ...' if len(class_names) > 8 else ''})"

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.configs import schema
-from trainers.data import input_pipelines
+from trainers.data import input_pipelines, picture_files
 
 
 def draw(config, num_images, key):
@@ -176,7 +176,7 @@ def load_folder(path, resolution, invert=False):
             len(masks),
             (covered == 1).sum(),
             (covered == 0).sum(),
-            ", ".join(name.decode(errors="backslashreplace") for name in names[:8]),
+            ", ".join(map(picture_files.shown, names[:8])),
             f" and {len(names) - 8} more" if len(names) > 8 else "",
         )
     if not is_useful.any():

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 
 import numpy as np
 from absl import logging
@@ -23,6 +24,7 @@ _ENDINGS = {
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  ")
 # Where one of these stands, a PNG or JPEG may be transparent, or not upright.
 _MARKS = (b"tRNS", b"eXIf", b"Exif\0\0", b"Raw profile type exif", b"tiff:Orientation")
+_LFS = b"version https://git-lfs.github.com/spec/"
 _SHOWN = 8
 
 
@@ -64,13 +66,25 @@ def chosen(folder, paths):
     return pictures
 
 
+def shown(name):
+    """The name of a file in a line of text: bytes that are not UTF-8, and what does not print, are escaped.
+
+    Args:
+        name: bytes, or a string as the system gives it.
+    """
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def _some(names):
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(shown(name) for name in names[:_SHOWN]) + more
 
 
 def _begins_as_picture(path):
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
+            return False
         with open(path, "rb") as file:
             start = file.read(16)
     except OSError:  # no right, or a link to nowhere: counted with the others
@@ -79,6 +93,32 @@ def _begins_as_picture(path):
     in_riff = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     is_bmp = start[:2] == b"BM" and start[6:10] == b"\0\0\0\0"
     return start.startswith(_STARTS) or in_box or in_riff or is_bmp
+
+
+def fault(path):
+    """What is wrong with a picture that cannot be decoded, as the end of a sentence.
+
+    Args:
+        path: of its file, bytes; of anything else than a file, nothing more is known.
+
+    Returns:
+        string.
+    """
+    from PIL import Image
+
+    reason = ""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_LFS))
+            reason = ": it is empty" if not start else reason
+            reason = ": it is a pointer of Git LFS, which has not fetched the picture" if start == _LFS else reason
+            file.seek(0)
+            Image.open(file, formats=formats())
+    except Image.DecompressionBombError:
+        reason = f": it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
+    except Exception:  # Pillow's, of most kinds; and those of files
+        pass
+    return f"cannot be read and decoded as {', '.join(formats())}{reason}"
 
 
 def is_plain(encoded):

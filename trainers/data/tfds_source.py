@@ -75,6 +75,14 @@ def open_tfds(data, labelled):
     )
 
 
+def is_prepared(data):
+    """Whether the data set of a `schema.DataConfig` lies in its folder, so that nothing has to be fetched."""
+    try:
+        return _builder(data).data_path.exists()
+    except Exception:  # no such name, no such folder: `open_tfds` says which
+        return False
+
+
 def describe_damage(groups, message):
     """The error of TensorFlow for a damaged record, which names no file, with the file, where it is one of TFDS.
 

@@ -56,9 +56,14 @@ class ClassifierFeatures:
             classifier.load_weights(self._path)
         else:
             training = self._train(classifier)
-            partial = self._path.replace(".weights.h5", ".partial.weights.h5")
+            # A run that dies leaves no half-written file under the final name.
+            partial = self._path.replace(".weights.h5", f".{os.getpid()}.partial.weights.h5")
             classifier.save_weights(partial)
-            os.replace(partial, self._path)  # A run that dies leaves no half-written file under the final name.
+            if self.is_trained:  # by an evaluation beside this one, which may have measured by it
+                os.remove(partial)
+                classifier.load_weights(self._path)
+            else:
+                os.replace(partial, self._path)
             training.remove()
         self._model = classifier
 

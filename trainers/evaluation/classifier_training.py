@@ -77,8 +77,7 @@ class ClassifierTraining(keras.callbacks.Callback):
         now = time.monotonic()
         if now - self._saved >= _SAVE_SECONDS:
             self._saved = now
-            self._manager = self._manager or tf.train.CheckpointManager(self._checkpoint, self._folder, max_to_keep=1)
-            self._manager.save(self._step)
+            self._save()
         if now - self._told >= _TELL_SECONDS:
             self._told = now
             step, last = self._step, self._steps_per_epoch * self._epochs
@@ -90,6 +89,13 @@ class ClassifierTraining(keras.callbacks.Callback):
                 (logs or {}).get("loss", float("nan")),
                 datetime.timedelta(seconds=round(left)),
             )
+
+    def _save(self):
+        try:
+            self._manager = self._manager or tf.train.CheckpointManager(self._checkpoint, self._folder, max_to_keep=1)
+            self._manager.save(self._step)
+        except (OSError, tf.errors.OpError) as error:  # an evaluation beside this one is done, or the disk is full
+            logging.warning("The classifier is not saved at step %d: %s", self._step, str(error).splitlines()[0])
 
     def _restore(self):
         path = tf.train.latest_checkpoint(self._folder)

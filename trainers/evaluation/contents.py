@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainers.data import classes, tfrecord_files
+from trainers.data import classes, input_pipelines, picture_files, tfds_source, tfrecord_files
 from trainers.evaluation import real_statistics
 
 _SAMPLE = 64  # files, or images, whose contents are looked at
@@ -34,9 +34,8 @@ def describe(groups, open_source, statistics_path, model_dir, must_be_there):
     for group, data in groups.items():
         names = [f"{group}.contents"] + (["num_images"] if group == "validation_data" else [])
         if not must_be_there and not are_there(data) and all(name in stored for name in names):
-            folder = os.path.join(data.path, data.split)
             logging.warning(
-                "The images of `task.%s` are not in %s: %s stands in for them.", group, folder, statistics_path
+                "The images of `task.%s` are not in %s: %s stands in for them.", group, _place(data), statistics_path
             )
             result.update({name: stored[name] for name in names})
         else:
@@ -47,10 +46,49 @@ def describe(groups, open_source, statistics_path, model_dir, must_be_there):
 
 
 def are_there(data):
-    """Whether there is what a `schema.DataConfig` names; TFDS may fetch what is not there."""
-    if data.dataset == "folder":
-        return os.path.isdir(os.path.join(data.path, data.split))
+    """Whether there is what a `schema.DataConfig` names, without fetching anything."""
+    if data.dataset == "folder":  # of a disk that is not mounted, there is an empty one
+        folder = os.path.join(data.path, data.split)
+        return os.path.isdir(folder) and bool(os.listdir(folder))
+    if data.dataset == "tfds":
+        return tfds_source.is_prepared(data)
     return data.dataset != "tfrecord" or bool(tfrecord_files.files_of(data))
+
+
+def _place(data):
+    if data.dataset == "tfds":
+        return f"{data.path or 'the folder of TensorFlow Datasets'}, as {data.name!r}"
+    return os.path.join(data.path, data.split)
+
+
+def check_classes(data, open_source, statistics_path, num_classes):
+    """Refuses a distance within classes where a class has fewer than two real images.
+
+    Args:
+        data: `schema.DataConfig` of the real images; of TFRecords and TFDS all are read, but not decoded, unless there
+            are statistics of them.
+        open_source: as for `describe`.
+        statistics_path: as for `describe`.
+        num_classes: integer.
+
+    Raises:
+        ValueError: with the class, and its name where the data tell.
+    """
+    names = None
+    labels = real_statistics.labels_of(statistics_path)
+    if labels is None:
+        source = open_source(data)
+        names = source.class_names
+        with input_pipelines.value_errors(data):
+            labels = source.labels()
+    counts = np.bincount(labels[(labels >= 0) & (labels < num_classes)], minlength=num_classes)
+    label = int(np.argmin(counts))
+    if counts[label] < 2:
+        name = f" ({picture_files.shown(names[label])})" if names else ""
+        raise ValueError(
+            "`task.evaluation.intra_class` needs at least 2 images of each class in `task.validation_data`. Received: "
+            f"{counts[label]} of class {label}{name}. Add images, or turn it off."
+        )
 
 
 def fingerprint(data, source):

@@ -74,6 +74,9 @@ class GanEvaluator:
         # Refused now rather than after thousands of steps. A classifier that is not there yet has no digest.
         if os.path.exists(self._statistics_path) and (evaluation.inception_path or self._extractor.is_trained):
             real_statistics.check(self._statistics_path, self.description())
+        if evaluation.intra_class:
+            num_classes = params.task.model.num_classes
+            contents.check_classes(self._data["validation_data"], self._open, self._statistics_path, num_classes)
         self._real = None
         self._probes = {}
         if discriminator is not None:
@@ -221,7 +224,12 @@ class GanEvaluator:
             }
         statistics = real_statistics.RealStatistics(features, labels, values)
         if len(labels):
-            statistics.save(self._statistics_path, description)
+            try:
+                statistics.save(self._statistics_path, description)
+            except OSError as error:  # somebody else's run, a full disk: scores need no file
+                logging.warning(
+                    "%s cannot be kept, and is made again by the next start: %s", self._statistics_path, error
+                )
         return statistics
 
     def _measured(self, data):

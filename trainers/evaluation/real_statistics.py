@@ -1,5 +1,6 @@
 """What scores need to know of the real images, kept in a file together with what made it."""
 
+import contextlib
 import json
 import os
 
@@ -38,15 +39,20 @@ class RealStatistics:
         """
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         partial = f"{path}.{os.getpid()}.partial"  # Runs may share a folder of statistics.
-        with open(partial, "wb") as file:
-            np.savez(
-                file,
-                description=json.dumps(description, indent=1, sort_keys=True),
-                scores=json.dumps(self.scores),
-                features=self.features,
-                labels=self.labels,
-            )
-        os.replace(partial, path)
+        try:
+            with open(partial, "wb") as file:
+                np.savez(
+                    file,
+                    description=json.dumps(description, indent=1, sort_keys=True),
+                    scores=json.dumps(self.scores),
+                    features=self.features,
+                    labels=self.labels,
+                )
+            os.replace(partial, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.remove(partial)
+            raise
 
 
 def load(path, description):
@@ -83,6 +89,15 @@ def description_of(path):
             return dict(json.loads(str(file[_DESCRIPTION])))
     except Exception:  # np.load has one for each way in which a file can be broken; `check` says which
         return {}
+
+
+def labels_of(path):
+    """The labels of the real images, int32 `(images,)`, or None where there is no file or no such one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["labels"]
+    except Exception:  # as above
+        return None
 
 
 def _open(path, description):

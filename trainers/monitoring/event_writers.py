@@ -1,6 +1,8 @@
 """What writes the events of a run, and has TensorBoard forget those of a way that the run went back from."""
 
 import os
+import re
+import time
 
 import tensorflow as tf
 
@@ -25,7 +27,9 @@ class EventWriters:
         if not self._is_chief:
             return tf.summary.create_noop_writer()
         if name not in self._writers:
-            self._writers[name] = tf.summary.create_file_writer(os.path.join(self._model_dir, name))
+            folder = os.path.join(self._model_dir, name)
+            _date_back(folder, int(time.time()))
+            self._writers[name] = tf.summary.create_file_writer(folder)
         return self._writers[name]
 
     def go_on_from(self, step):
@@ -56,3 +60,16 @@ def purge(writer, step):
     # TensorBoard takes the first that it meets in a folder for the beginning of all.
     for _ in range(2):
         tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
+
+
+def _date_back(folder, now):
+    """Renames what a clock that was ahead has written: TensorBoard reads files in the order of times in their names.
+
+    Args:
+        folder: which need not be there.
+        now: seconds since 1970.
+    """
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    found = [re.fullmatch(r"(events\.out\.tfevents\.)(\d+)\.(.*)", name) for name in names]
+    for index, match in enumerate(match for match in found if match and int(match[2]) >= now):
+        os.replace(os.path.join(folder, match[0]), os.path.join(folder, f"{match[1]}{now - 1}.{index:04}-{match[3]}"))

@@ -168,7 +168,7 @@ class Checkpoints:
             if self._is_local and shutil.disk_usage(tempfile.gettempdir()).free > 1.1 * size:
                 os.mkdir(self._temporary_folder(), mode=0o700)
                 return self._temporary_folder()
-        os.mkdir(self._folder_beside())
+        os.makedirs(self._folder_beside(), exist_ok=True)  # NFS keeps a file there that is open elsewhere
         return self._folder_beside()
 
     def _temporary_folder(self):
@@ -191,7 +191,8 @@ class Checkpoints:
             raise
 
     def _move_whole(self, folder, step):
-        names = sorted(os.listdir(folder), key=lambda name: name.endswith(".index"))  # which says that it is whole
+        names = [name for name in os.listdir(folder) if name.startswith(f"ckpt-{step}.")]
+        names.sort(key=lambda name: name.endswith(".index"))  # which says that it is whole
         if names[-1:] != [f"ckpt-{step}.index"]:
             raise OSError(f"{folder} was changed by another process")
         for name in names:

@@ -58,7 +58,7 @@ def _from_tf_config(runtime):
 
 def _from_slurm(runtime):
     # srun itself gives each task its GPUs; the resolver only wants to know how many there could be.
-    gpus = max(runtime.num_gpus, 1)
+    gpus = max(len(tf.config.get_visible_devices("GPU")) if runtime.num_gpus is None else runtime.num_gpus, 1)
     slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=gpus * int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)), gpus_per_task=gpus, auto_set_gpu=False
     )

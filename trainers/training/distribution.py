@@ -1,10 +1,12 @@
 """Devices, strategies of `tf.distribute`, precision and seeds, from the `runtime` group."""
 
 import tensorflow as tf
+from absl import logging
 
 from keras_an.backend import keras
 from trainers import cpu
 from trainers.configs import schema
+from trainers.training import devices
 from trainers.training.cluster_resolvers import cluster_resolver
 from trainers.training.workers import has_several_workers
 
@@ -13,7 +15,7 @@ def set_up_runtime(runtime):
     """Sets devices, the precision policy, the seeds and determinism of the process. Call before anything is built.
 
     GPUs beyond `runtime.num_gpus` are hidden, and the others' memory is taken as it is needed; without any,
-    `keep_freed_memory`.
+    `keep_freed_memory`. The log says which devices are used, and where a card is not, why.
 
     Args:
         runtime: `schema.RuntimeConfig`.
@@ -22,15 +24,18 @@ def set_up_runtime(runtime):
         ValueError: where more GPUs are wanted than there are.
     """
     gpus = tf.config.list_physical_devices("GPU")
-    if runtime.num_gpus > len(gpus):
+    used = gpus[: runtime.num_gpus]  # None is all
+    if runtime.num_gpus is not None and runtime.num_gpus > len(gpus):
         raise ValueError(
             f"`runtime.num_gpus` must not exceed the GPUs that TensorFlow sees, {len(gpus)}. "
-            f"Received: {runtime.num_gpus}"
+            f"Received: {runtime.num_gpus}. {devices.why_not_used()}".rstrip()
         )
     if gpus:
-        tf.config.set_visible_devices(gpus[: runtime.num_gpus], "GPU")
-    for gpu in gpus[: runtime.num_gpus]:
+        tf.config.set_visible_devices(used, "GPU")
+    for gpu in used:
         tf.config.experimental.set_memory_growth(gpu, True)
+    if runtime.distribution_strategy != "tpu":
+        logging.info("Devices: %s", devices.description(used, gpus))
     keep_freed_memory()
     policy = "float32" if runtime.mixed_precision_dtype == "float32" else f"mixed_{runtime.mixed_precision_dtype}"
     keras.mixed_precision.set_global_policy(policy)

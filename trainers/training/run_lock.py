@@ -15,6 +15,7 @@ LOCK_FILE = "run.lock"
 _BEAT_SECONDS = 10.0
 _STALE_SECONDS = 60.0
 _POLL_SECONDS = 1.0
+_SETTLE_SECONDS = 1.0
 
 
 class RunLockError(ValueError):
@@ -27,7 +28,8 @@ class RunLock:
     While it is held, `run.lock` in the folder names host and process, and a thread renews the file's time every 10
     seconds. A process that was killed leaves the file, and the next one takes it over: on the same start of the same
     machine once there is no such process; from another machine, or another container, once the file has not been
-    renewed for 60 seconds. Times are those that the file system gives, since the clocks of machines differ.
+    renewed for 60 seconds. Times are those that the file system gives, since the clocks of machines differ. A lock in a
+    copy of a run's folder is a stale one.
 
     A process that was frozen for longer, as on a laptop that sleeps, finds another's lock and may write no more.
 
@@ -50,7 +52,9 @@ class RunLock:
         """
         try:
             os.makedirs(self._folder, exist_ok=True)
-            while not self._create():
+            is_contended = False
+            while not (self._create() or self._is_own()) or (is_contended and not self._is_kept()):
+                is_contended = True
                 self._remove_stale()
         except OSError as error:
             raise RunLockError(f"--model_dir={self._folder} cannot be written: {error}") from error
@@ -78,13 +82,23 @@ class RunLock:
 
     def _create(self):
         """Writes the file where there is none; whether it did."""
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+        owner = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "folder": os.path.realpath(self._folder),
+        }
         try:
             with open(self._path, "x", encoding="utf-8") as file:
                 json.dump({**owner, "system": _system(), "born": _birth_of(os.getpid()), "token": self._token}, file)
         except FileExistsError:
             return False
         return True
+
+    def _is_kept(self):
+        """Whether the file is still there once all that saw a stale one have looked: see `_remove_stale`."""
+        time.sleep(_SETTLE_SECONDS)
+        return self._is_own()
 
     def _is_own(self):
         return (_read(self._path) or {}).get("token") == self._token
@@ -99,7 +113,7 @@ class RunLock:
         if owner is None:
             return
         if _system() and owner.get("system") == _system():
-            is_live = _birth_of(owner["pid"]) == owner["born"]
+            is_live = _birth_of(owner["pid"]) == owner["born"] and not self._came_with_a_copy(owner)
         else:
             is_live = self._is_renewed()
         if is_live:
@@ -109,6 +123,8 @@ class RunLock:
             )
         # Of several that find a stale lock one alone moves it; what another took meanwhile is put back.
         aside = f"{self._path}.{self._token}"
+        if _read(self._path) != owner:
+            return
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._path, aside)
             if _read(aside) not in (owner, None):
@@ -116,6 +132,14 @@ class RunLock:
                 return
             os.remove(aside)
             logging.warning("%s is gone and left %s, which is taken over.", _who(owner), self._path)
+
+    def _came_with_a_copy(self, owner):
+        """Whether the folder is a copy of another, in which the process trains: that one holds the same lock."""
+        original = os.path.join(owner.get("folder", self._folder), LOCK_FILE)
+        try:
+            return _read(original) == owner and not os.path.samefile(original, self._path)
+        except OSError:
+            return False
 
     def _is_renewed(self):
         """Watches the file until it is renewed, or was not for 60 seconds; whether it was."""

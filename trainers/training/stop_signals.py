@@ -1,9 +1,11 @@
-"""SIGTERM and Ctrl-C, heard between steps, and at once in what may be cut off."""
+"""SIGTERM, Ctrl-C and a terminal that is closed, heard between steps, and at once in what may be cut off."""
 
 import signal
 import threading
 
 from absl import logging
+
+_NUMBERS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
 class _CutOff(BaseException):
@@ -11,7 +13,9 @@ class _CutOff(BaseException):
 
 
 class StopSignals:
-    """A context in which SIGTERM and Ctrl-C are only noted, the first time, in `received`.
+    """A context in which SIGTERM, Ctrl-C and the loss of the terminal are only noted, the first time, in `received`.
+
+    Under `nohup` the loss of the terminal stays without effect.
 
     Attributes:
         received: whether there was a signal.
@@ -25,7 +29,8 @@ class StopSignals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():  # others may not
-            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            numbers = [number for number in _NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
+            self._handlers = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *unused):
@@ -51,5 +56,7 @@ class StopSignals:
         logging.info("%s: the run stops after this call.", signal.Signals(number).name)
         self.received = True
         self.__exit__()  # a second one ends at once
+        if number == signal.SIGHUP:  # which the system and the shell send both
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if self._may_cut_off:
             raise _CutOff
