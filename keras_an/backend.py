@@ -8,6 +8,7 @@ The file is long because every difference between the Kerases stands in it.
 """
 
 import functools
+import math
 import os
 import types
 from collections.abc import Sequence
@@ -78,6 +79,15 @@ if IS_KERAS_3:
         """A tensor or variable as a NumPy array."""
         return keras.ops.convert_to_numpy(tensor)
 
+    def adam_slots(optimizer, variable):
+        """The running means that Adam keeps of a variable's gradients and of their squares, `tf.Variable`s."""
+        index = optimizer._get_variable_index(variable)
+        return optimizer._momentums[index].value, optimizer._velocities[index].value
+
+    def add_bias(outputs, bias):
+        """A map with its channels last, plus a number for each channel."""
+        return keras.ops.add(outputs, bias)
+
     def tensor_spec(shape, dtype):
         """What `compute_output_spec` gives for a tensor."""
         return keras.KerasTensor(shape, dtype=dtype)
@@ -85,6 +95,40 @@ if IS_KERAS_3:
     def random_uniform(shape, seed_generator):
         """Draws float32 numbers in [0, 1) of `shape` from a `SeedGenerator`."""
         return keras.random.uniform(shape, dtype="float32", seed=seed_generator)
+
+    def fused_batch_norm(inputs, axis, scale, offset, epsilon):
+        """Batch norm in training by TensorFlow's kernel for it.
+
+        Args:
+            inputs: float `(batch, height, width, channels)`.
+            axis: of the channels.
+            scale: float32 `(channels,)`, or None for 1.
+            offset: float32 `(channels,)`, or None for 0.
+            epsilon: added to the variance.
+
+        Returns:
+            The normalised inputs, in their dtype, and mean and variance, float32 `(channels,)`; or None where there is
+            no such kernel: on other backends, for other shapes and dtypes.
+        """
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        is_map = len(inputs.shape) == 4 and axis in (-1, 3)
+        if keras.backend.backend() != "tensorflow" or not is_map or dtype not in ("float32", "bfloat16"):
+            return None
+        from tensorflow import raw_ops
+
+        channels = inputs.shape[-1]
+        outputs, mean, variance, *_ = raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.ones(channels) if scale is None else ops.convert_to_tensor(scale),
+            offset=ops.zeros(channels) if offset is None else ops.convert_to_tensor(offset),
+            mean=[],
+            variance=[],
+            epsilon=epsilon,
+            is_training=True,
+        )
+        # The kernel divides by one position less than there are.
+        positions = ops.cast(math.prod(ops.shape(inputs)[:3]), "float32")
+        return outputs, mean, variance * (1.0 - 1.0 / positions)
 
     def fuses_elementwise(tensor):
         """Whether `tensor` is part of a program that XLA compiles, which makes one loop of elementwise operations."""
@@ -189,6 +233,12 @@ else:
     def to_numpy(tensor):
         return tf.convert_to_tensor(tensor).numpy()
 
+    def adam_slots(optimizer, variable):
+        index = optimizer._index_dict[optimizer._var_key(variable)]
+        return optimizer._momentums[index], optimizer._velocities[index]
+
+    add_bias = tf.nn.bias_add
+
     def tensor_spec(shape, dtype):
         return tf.TensorSpec(shape, dtype)
 
@@ -196,6 +246,9 @@ else:
         seed = tf.identity(seed_generator.state)
         seed_generator.state.assign(seed + tf.constant([0, 1], tf.int64))
         return tf.random.stateless_uniform(shape, seed, alg="philox")
+
+    def fused_batch_norm(inputs, axis, scale, offset, epsilon):
+        return None  # Keras 2's own layer calls the kernel
 
     def fuses_elementwise(tensor):
         return _traces_for_xla()
@@ -218,15 +271,29 @@ else:
     def _max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
         return tf.nn.max_pool(inputs, pool_size, strides or pool_size, padding.upper())
 
+    def _average_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
+        return tf.nn.avg_pool(inputs, pool_size, strides or pool_size, padding.upper())
+
+    def _conv(inputs, kernel, strides=1, padding="valid", data_format=None):
+        return tf.nn.conv2d(inputs, kernel, strides, padding.upper())
+
+    def _conv_transpose(inputs, kernel, strides=1, padding="valid", data_format=None):
+        batch_size, height, width, _ = _shape(inputs)  # of "same" alone
+        output_shape = (batch_size, strides * height, strides * width, kernel.shape[2])
+        return tf.nn.conv2d_transpose(inputs, kernel, output_shape, strides, padding.upper())
+
     ops = types.SimpleNamespace(
         abs=tf.abs,
         all=tf.reduce_all,
         arange=tf.range,
+        average_pool=_average_pool,
         broadcast_to=tf.broadcast_to,
         cast=tf.cast,
         clip=tf.clip_by_value,
         concatenate=tf.concat,
         cond=tf.cond,
+        conv=_conv,
+        conv_transpose=_conv_transpose,
         convert_to_tensor=tf.convert_to_tensor,
         cumsum=tf.cumsum,
         einsum=tf.einsum,

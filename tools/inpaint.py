@@ -32,6 +32,7 @@ from absl import app, flags, logging
 
 from tools import program
 from tools.progress import with_progress
+from trainers import cpu
 from trainers.data import picture_files
 
 FLAGS = flags.FLAGS
@@ -205,8 +206,11 @@ def load(path, needs_layouts):
     Raises:
         InpaintError: where it cannot be loaded, has no such signature, or no layout though one is needed.
     """
+    cpu.choose_kernels()
     import tensorflow as tf
 
+    if not tf.config.get_visible_devices("GPU"):
+        cpu.keep_freed_memory()
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise InpaintError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
     try:

@@ -22,6 +22,7 @@ from absl import app, flags, logging
 from tools import program
 from tools.exporting.exports import METADATA_FILE
 from tools.progress import with_progress
+from trainers import cpu
 
 FLAGS = flags.FLAGS
 
@@ -161,8 +162,11 @@ def load(path, needs_layouts):
     Raises:
         SampleError: where it cannot be loaded, has another signature, or no layouts though they are needed.
     """
+    cpu.choose_kernels()
     import tensorflow as tf
 
+    if not tf.config.get_visible_devices("GPU"):
+        cpu.keep_freed_memory()
     try:
         signatures = tf.saved_model.load(path).signatures
         signature = signatures["layouts" if needs_layouts and "layouts" in signatures else "serving_default"]

@@ -7,6 +7,8 @@ import sys
 
 from absl import app, flags, logging
 
+from trainers import cpu
+
 FLAGS = flags.FLAGS
 
 # Of the process. What can be mended by another setting is 2; 75 asks for the same start again.
@@ -48,6 +50,7 @@ def start(argv):
             FLAGS[name].value = [os.path.expanduser(part) for part in value]
     # TensorFlow's saver logs through absl too.
     logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    cpu.choose_kernels()  # before TensorFlow is imported
 
 
 def main(argv, application, build):

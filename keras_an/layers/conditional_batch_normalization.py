@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from keras_an.backend import Identifier, Shape, Tensor, keras, ops, register_serializable
 from keras_an.checks import check_one_of, check_positive_integer
+from keras_an.layers.batch_normalization import BatchNormalization
 
 
 @register_serializable(package="keras_an")
@@ -83,7 +84,7 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         features_shape, labels_shape = shapes
         axis = 1 if self.data_format == "channels_first" else -1
         channels = features_shape[axis]
-        self.normalization = keras.layers.BatchNormalization(
+        self.normalization = BatchNormalization(
             axis=axis,
             momentum=self.momentum,
             epsilon=self.epsilon,

@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec
 from keras_an.checks import check_one_of
+from keras_an.ops import double
 
 
 @register_serializable(package="keras_an")
@@ -48,8 +49,8 @@ class NearestUpsampling(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         if self.data_format == "channels_first":
-            return ops.moveaxis(_double(ops.moveaxis(inputs, 1, -1)), -1, 1)
-        return _double(inputs)
+            return ops.moveaxis(double(ops.moveaxis(inputs, 1, -1)), -1, 1)
+        return double(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         first = 2 if self.data_format == "channels_first" else 1
@@ -61,11 +62,3 @@ class NearestUpsampling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
-
-
-def _double(inputs):
-    batch_size, height, width, channels = ops.shape(inputs)
-    rows = ops.concatenate([inputs, inputs], axis=-1)  # (batch, height, width, 2 * channels): each position twice
-    rows = ops.reshape(rows, (batch_size, height, 2 * width * channels))
-    rows = ops.concatenate([rows, rows], axis=-1)  # each row twice
-    return ops.reshape(rows, (batch_size, 2 * height, 2 * width, channels))

@@ -155,7 +155,8 @@ class SpectralNormalization(keras.layers.Wrapper):
         if training:
             # The iteration could not leave a u of zeros.
             state.assign(ops.cast(ops.where(is_zero, before, u), state.dtype))
-        return ops.reshape(matrix / (sigma + ops.cast(is_zero, dtype)), kernel.shape)
+        # A product by one number: the gradient of a quotient would pass over the kernel five times more.
+        return ops.reshape(matrix * (1.0 / (sigma + ops.cast(is_zero, dtype))), kernel.shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power_iterations": self.power_iterations}

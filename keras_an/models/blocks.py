@@ -2,7 +2,7 @@
 
 from keras_an.backend import keras
 from keras_an.checks import check_one_of, is_integer
-from keras_an.layers import AttentiveNormalization, SelfAttention, SpectralNormalization
+from keras_an.layers import AttentiveNormalization, Conv2D, SelfAttention, SpectralNormalization
 
 ATTENTION_KINDS = ("none", "self_attention", "attentive_normalization")
 
@@ -17,9 +17,19 @@ def check_channels_last():
         )
 
 
-def conv(filters, kernel_size, name, spectral_normalization=True):
-    """A convolution that keeps height and width, under spectral normalisation unless told otherwise."""
-    return normalized(keras.layers.Conv2D(filters, kernel_size, padding="same", name=name), spectral_normalization)
+def conv(filters, kernel_size, name, spectral_normalization=True, resampling=None):
+    """A convolution that keeps height and width, or is a `Conv2D` with `resampling`; spectrally normalised or not."""
+    layer_class, options = (Conv2D, {"resampling": resampling}) if resampling else (keras.layers.Conv2D, {})
+    layer = layer_class(filters, kernel_size, padding="same", name=name, **options)
+    return normalized(layer, spectral_normalization)
+
+
+def in_place_of(name):
+    """A layer that does nothing, where a layer of resampling stood before convolutions resampled.
+
+    Checkpoints number the layers of a network: without it those of before would not be read.
+    """
+    return keras.layers.Activation("linear", name=name)
 
 
 def normalized(layer, spectral_normalization=True):

@@ -5,8 +5,8 @@ from typing import Any, Optional
 
 from keras_an.backend import keras, ops, register_serializable
 from keras_an.checks import check_one_of, is_integer
-from keras_an.layers import KnownPixels, NearestUpsampling
-from keras_an.models.blocks import attend, check_channels_last
+from keras_an.layers import Conv2D, KnownPixels
+from keras_an.models.blocks import attend, check_channels_last, in_place_of
 
 # Kernel size, width in units of the base channels, stride and dilation of the first ten convolutions of a branch.
 _ENCODER = [
@@ -123,16 +123,17 @@ def _encode(x, branch, numbers, base_channels):
 def _decode(x, branch, base_channels, image_channels):
     """From features at a quarter of the side to an image; the numbers of the convolutions are the released code's."""
     for number, width in ((11, 4.0), (12, 4.0), (13, 2.0), (14, 2.0), (15, 1.0), (16, 0.5)):
-        if number in (13, 15):
-            x = NearestUpsampling(name=f"{branch}_up{number}")(x)
-        x = _conv(x, f"{branch}_conv{number}", int(width * base_channels))
+        resampling = "up" if number in (13, 15) else None
+        if resampling:
+            x = in_place_of(f"{branch}_up{number}")(x)
+        x = _conv(x, f"{branch}_conv{number}", int(width * base_channels), resampling=resampling)
     return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
 
 
-def _conv(x, name, filters, kernel_size=3, activation="elu", **kwargs):
+def _conv(x, name, filters, kernel_size=3, activation="elu", resampling=None, **kwargs):
     # Glorot's deviation, the released code's, lets the signal fade in so many layers without normalisation.
     initializer = "he_normal" if activation == "elu" else "glorot_uniform"
-    layer = keras.layers.Conv2D(
-        filters, kernel_size, padding="same", activation=activation, kernel_initializer=initializer, name=name, **kwargs
-    )
-    return layer(x)
+    options = {"padding": "same", "activation": activation, "kernel_initializer": initializer, "name": name, **kwargs}
+    if resampling:
+        return Conv2D(filters, kernel_size, resampling, **options)(x)
+    return keras.layers.Conv2D(filters, kernel_size, **options)(x)

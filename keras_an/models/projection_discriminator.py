@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 from keras_an.backend import keras
 from keras_an.checks import check_positive_integer
-from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
+from keras_an.models.blocks import attend, conv, in_place_of, normalized, num_resampling_blocks
 
 
 def projection_discriminator(
@@ -66,8 +66,8 @@ def projection_discriminator(
             options = {"num_entities": num_entities, **(attentive_options or {})}
             x, _ = attend(x, attention, f"{name}_attention", spectral_normalization, options)
         x = keras.layers.ReLU(name=f"{name}_relu2")(x)
-        x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
-        x = keras.layers.AveragePooling2D(2, name=f"{name}_down")(x)
+        x = conv(channels, 3, f"{name}_conv2", spectral_normalization, "down")(x)
+        x = in_place_of(f"{name}_down")(x)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     x = keras.layers.ReLU(name="final_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="mean_positions")(x)

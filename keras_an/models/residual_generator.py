@@ -5,8 +5,9 @@ from typing import Any, Optional
 
 from keras_an.backend import keras
 from keras_an.checks import check_positive_integer
-from keras_an.layers import ConditionalBatchNormalization, NearestUpsampling
-from keras_an.models.blocks import attend, conv, normalized, num_resampling_blocks
+from keras_an.layers import ConditionalBatchNormalization
+from keras_an.layers.batch_normalization import BatchNormalization
+from keras_an.models.blocks import attend, conv, in_place_of, normalized, num_resampling_blocks
 
 
 def residual_generator(
@@ -69,18 +70,18 @@ def residual_generator(
     x = keras.layers.Reshape((4, 4, channels), name="reshape")(dense(z))
     for block in range(1, num_blocks + 1):
         name, channels = f"block{block}", base_channels * 2 ** (num_blocks - block)
-        shortcut = NearestUpsampling(name=f"{name}_shortcut_up")(x)
-        shortcut = conv(channels, 1, f"{name}_shortcut", spectral_normalization)(shortcut)
+        shortcut = in_place_of(f"{name}_shortcut_up")(x)
+        shortcut = conv(channels, 1, f"{name}_shortcut", spectral_normalization, "up")(shortcut)
         x = keras.layers.ReLU(name=f"{name}_relu1")(norm(f"{name}_norm1")([x, label]))
-        x = NearestUpsampling(name=f"{name}_up")(x)
-        x = conv(channels, 3, f"{name}_conv1", spectral_normalization)(x)
+        x = in_place_of(f"{name}_up")(x)
+        x = conv(channels, 3, f"{name}_conv1", spectral_normalization, "up")(x)
         if block in attention_blocks:
             options = {"num_entities": num_entities, **(attentive_options or {})}
             x, _ = attend(x, attention, f"{name}_attention", spectral_normalization, options)
         x = keras.layers.ReLU(name=f"{name}_relu2")(norm(f"{name}_norm2")([x, label]))
         x = conv(channels, 3, f"{name}_conv2", spectral_normalization)(x)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
-    x = keras.layers.BatchNormalization(momentum=0.9, synchronized=synchronized, name="final_norm")(x)
+    x = BatchNormalization(momentum=0.9, synchronized=synchronized, name="final_norm")(x)
     x = keras.layers.ReLU(name="final_relu")(x)
     x = conv(image_channels, 3, "to_image", spectral_normalization)(x)
     images = keras.layers.Activation("tanh", dtype="float32", name="images")(x)

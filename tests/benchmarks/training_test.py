@@ -1,5 +1,6 @@
 """Tests of tools/benchmarks/training.py."""
 
+import pathlib
 import re
 
 import pytest
@@ -7,7 +8,8 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from gan_test_case import small_params
-from tools.benchmarks import timing
+from tools import program
+from tools.benchmarks import timing, training_steps, two_versions
 from tools.benchmarks import training as benchmark_training
 from trainers import configs
 
@@ -91,7 +93,89 @@ def test_times_in_turn():
 def test_peak_memory_is_that_of_a_process_of_its_own():
     ballast = bytearray(3 * 2**30)  # which the other process must not count
     ballast[::4096] = b"1" * len(ballast[::4096])
-    assert benchmark_training.own_peak_gib() > 3.0
+    assert benchmark_training.peak_gib() > 3.0
     with flagsaver.as_parsed(base_channels="2"):
-        peak = benchmark_training.peak_gib("8x2", "none")
+        peak = benchmark_training.process_peak_gib("8x2", "none")
     assert 0.2 < peak < 3.0
+
+
+def test_times_both_phases_of_inpainting(capsys):
+    with flagsaver.as_parsed(
+        kinds="reconstruction,adversarial", image_batches="32x2", base_channels="4", timed_calls="1", attention="none"
+    ):
+        benchmark_training.main(["training"])
+    rows = re.findall(
+        r"^\| 32 x 2 \| 1 \| off \| 1 \| none \| [\d.]+ \| 1\.00 \|$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert len(rows) == 2
+
+
+def test_compares_with_another_clone(capsys):
+    """The clone itself: nothing else is there to compare with. Each of the two processes has its own numbers."""
+    clone = str(pathlib.Path(__file__).parents[2])
+    with flagsaver.as_parsed(baseline=clone, image_batches="8x2", base_channels="2", timed_calls="3", attention="none"):
+        benchmark_training.main(["training"])
+    row = capsys.readouterr().out.splitlines()[-1]
+    number = r"([\d.]+)"
+    ratio = rf"{number} \({number} to {number}\)"
+    found = re.fullmatch(
+        rf"\| gan \| 8 x 2 \| none \| off \| float32 \| {number} \| {number} \| {ratio} \| {ratio} "
+        rf"\| {number} / {number} \| {number} / {number} \|",
+        row,
+    )
+    values = [float(value) for value in found.groups()]
+    assert all(value > 0 for value in values)
+    assert values[3] <= values[2] <= values[4] and values[6] <= values[5] <= values[7]
+    assert all(0.2 < peak < 4 for peak in values[-2:])
+
+
+class FakeClone:
+    """Notes whose turn it is; the other version takes twice as long."""
+
+    calls = []
+
+    def __init__(self, path, specification):
+        self.path, self.first, self.process = path, (1.0, 1.0), self
+        self.pid = "self"
+
+    def call(self):
+        self.calls.append(self.path)
+        return (2.0, 4.0) if self.path == "other" else (1.0, 1.0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_versions_take_turns_whose_order_turns(monkeypatch):
+    monkeypatch.setattr(two_versions, "_Clone", FakeClone)
+    FakeClone.calls = []
+    before, after, _, _ = two_versions.compare("other", {}, 4)
+    assert before == [(2.0, 4.0)] * 4 and after == [(1.0, 1.0)] * 4
+    turns = ["other" if path == "other" else "own" for path in FakeClone.calls[2:]]  # behind those that warm up
+    assert turns == ["own", "other", "other", "own"] * 2
+    specification = {**next_specification(), "steps": 2}
+    cells = two_versions.row("other", specification, 4).split(" | ")
+    assert cells[5:9] == ["1000.0", "500.0", "0.500 (0.500 to 0.500)", "0.250 (0.250 to 0.250)"]
+
+
+def next_specification():
+    return next(benchmark_training.specifications(["gan"], [(8, 2)], [1], [1]))
+
+
+def test_refuses_a_baseline_that_is_no_clone(tmp_path):
+    with pytest.raises(program.ToolError, match=rf"^--baseline: {tmp_path} cannot take such a step: "):
+        two_versions.compare(str(tmp_path), next_specification(), 1)
+
+
+def test_refuses_kinds_of_steps(caplog):
+    with flagsaver.as_parsed(kinds="gan,other"), pytest.raises(SystemExit) as caught:
+        benchmark_training.main(["training"])
+    assert caught.value.code == 2 and "Received: --kinds=gan,other" in caplog.text
+
+
+def test_steps_of_another_clone_need_nothing_of_this_ones_tools():
+    source = pathlib.Path(training_steps.__file__).read_text(encoding="utf-8")
+    assert not re.search(r"^\s*(from|import) tools", source, re.MULTILINE)

@@ -1,5 +1,7 @@
 """The residual generator: its shapes, where attention stands, and what it gives."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from keras_an.layers import AttentiveNormalization, SpectralNormalization
 from keras_an.models import residual_generator
 from layer_test_case import BACKEND, dtype_of, gradients, randomize_weights, tensors
 
+TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
 KINDS = ["none", "self_attention", "attentive_normalization"]
 SMALL = {"resolution": 16, "num_classes": 5, "latent_dim": 6, "base_channels": 4, "attention_blocks": (2,)}
 
@@ -120,6 +123,23 @@ def test_a_saved_model_gives_the_same_images(kind, tmp_path):
     model.save(tmp_path / "generator.keras")
     loaded = keras.models.load_model(tmp_path / "generator.keras")
     np.testing.assert_allclose(loaded(inputs()), model(inputs()), rtol=1e-5, atol=1e-5)
+
+
+def test_files_from_before_convolutions_resampled_give_the_same_images():
+    """A file of a version whose networks had `NearestUpsampling` in front of Keras's convolutions."""
+    if not hasattr(keras, "ops"):
+        pytest.skip("Keras 2 does not read the files of Keras 3")
+    old = keras.models.load_model(TESTDATA / "generator_with_upsampling_layers.keras")
+    assert "NearestUpsampling" in {type(layer).__name__ for layer in old.layers}
+    small = {"resolution": 8, "num_classes": 2, "latent_dim": 3, "base_channels": 4, "image_channels": 1}
+    new = residual_generator(**small, num_entities=2)
+    assert len(new.layers) == len(old.layers)  # which checkpoints number
+    new.load_weights(TESTDATA / "generator_with_upsampling_layers.keras")
+    z = np.random.default_rng(2).normal(size=(16, 3)).astype(np.float32)  # enough positions for the fused way
+    batch = tensors([z, np.arange(16, dtype=np.int32) % 2])
+    expected = np.asarray(old(batch))
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(np.asarray(new(batch)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_options_reach_attentive_normalization():

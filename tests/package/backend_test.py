@@ -22,15 +22,23 @@ def softmax(x):
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
+CONVOLVED = np.array([np.sum(X[:, i : i + 2] * X[:, :2]) for i in (0, 1)]).reshape(1, 1, 2, 1)
 VALUES = {
     "abs": ((X,), {}, np.abs(X)),
     "all": ((X < 2.5,), {}, False),
     "arange": ((4,), {}, np.arange(4)),
+    "average_pool": ((X[:, :2].reshape(1, 2, 2, 1), 2, 2, "valid", "channels_last"), {}, [[[[0.5625]]]]),
     "broadcast_to": ((X[:1], (4, 3)), {}, np.broadcast_to(X[:1], (4, 3))),
     "cast": ((X, "int32"), {}, X.astype(np.int32)),
     "clip": ((X, 0.0, 1.0), {}, np.clip(X, 0, 1)),
     "concatenate": (([X, X], -1), {}, np.concatenate([X, X], -1)),
     "cond": ((X[0, 0] > 0, lambda: X, lambda: -X), {}, X),
+    "conv": ((X.reshape(1, 2, 3, 1), X[:, :2].reshape(2, 2, 1, 1), 1, "valid", "channels_last"), {}, CONVOLVED),
+    "conv_transpose": (
+        (X[:, :2].reshape(1, 2, 2, 1), X[:, :2].reshape(2, 2, 1, 1), 2, "same"),
+        {"data_format": "channels_last"},
+        np.kron(X[:, :2], X[:, :2]).reshape(1, 4, 4, 1),
+    ),
     "convert_to_tensor": ((X,), {}, X),
     "cumsum": ((X,), {"axis": -1}, np.cumsum(X, -1)),
     "einsum": (("ij,kj->ik", X, X), {}, X @ X.T),

@@ -31,10 +31,17 @@ CASES = {
         lambda **kwargs: layers.ConditionalBatchNormalization(3, **kwargs),
         [FEATURES, LABELS],
     ),
+    "Conv2D": (lambda **kwargs: layers.Conv2D(3, 3, "up", **kwargs), FEATURES),
     "KnownPixels": (layers.KnownPixels, [FEATURES, MASK]),
     "MaskedMean": (layers.MaskedMean, [FEATURES, MASK]),
     "NearestUpsampling": (layers.NearestUpsampling, FEATURES),
     "SelfAttention": (layers.SelfAttention, FEATURES),
+}
+# What a constructor must be given.
+ARGUMENTS = {
+    "AttentiveNormalization": {"num_entities": 3},
+    "ConditionalBatchNormalization": {"num_classes": 3},
+    "Conv2D": {"filters": 3, "kernel_size": 3, "resampling": "down"},
 }
 every_layer = pytest.mark.parametrize("name", sorted(CASES))
 every_format = pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
@@ -99,8 +106,7 @@ def test_channels_first_keeps_the_contract(name):
     if BACKEND == "tensorflow" and name == "ConditionalBatchNormalization":
         pytest.skip("TensorFlow has no fused batch normalisation with channels first on a CPU")
     constructor, inputs = CASES[name]
-    arguments = {"num_entities": 3} if name.startswith("Att") else {"num_classes": 3} if name.startswith("Con") else {}
-    arguments = {**arguments, "data_format": "channels_first"}
+    arguments = {**ARGUMENTS.get(name, {}), "data_format": "channels_first"}
     check_layer_contract(getattr(layers, name), arguments, moved(inputs, -1, 1))
 
 

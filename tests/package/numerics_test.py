@@ -31,6 +31,7 @@ LAYERS = {
     "attentive_normalization_value": lambda: AttentiveNormalization(3, value_projection=True, seed=1),
     "attentive_normalization_released": lambda: AttentiveNormalization(3, statistics="released", seed=1),
     "nearest_upsampling": layers.NearestUpsampling,
+    "conv2d": lambda: layers.Conv2D(3, 3, "up"),
     "self_attention": layers.SelfAttention,
     "spectral_normalization": lambda: layers.SpectralNormalization(keras.layers.Dense(4)),
     "known_pixels": layers.KnownPixels,

@@ -19,7 +19,8 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
-from tools.benchmarks.timing import interleaved_medians, own_peak_gib
+from tools.benchmarks.timing import interleaved_medians, peak_gib
+from trainers import cpu
 
 FLAGS = flags.FLAGS
 
@@ -48,12 +49,14 @@ def main(argv):
 
 def benchmark():
     """Exports the run into a temporary folder, measures, and prints the table."""
+    cpu.choose_kernels()
     import tensorflow as tf
 
     from tools.exporting import exports, generators
 
     sizes = program.positive_integers("batch_sizes")
     tf.config.set_visible_devices([], "GPU")
+    cpu.keep_freed_memory()
     model, serving, _ = generators.from_run(FLAGS.model_dir)
     exports.check_formats(FLAGS.formats, "serving_default", serving)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,11 +155,11 @@ def measure_memory(form, path, feed_path):
         feed = {name: file[name] for name in file.files}
     if form == "keras":
         from tools.exporting import generators
-    before = own_peak_gib()
+    before = peak_gib()
     run = _live(generators.from_run(path).model) if form == "keras" else runtime(form, path)
     for _ in range(3):
         run(feed)
-    return (own_peak_gib() - before) * 2**10
+    return (peak_gib() - before) * 2**10
 
 
 if __name__ == "__main__":

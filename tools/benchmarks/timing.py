@@ -15,8 +15,8 @@ def interleaved_medians(calls, repeats):
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def own_peak_gib():
-    """Peak memory of this process, by Linux; what `getrusage` tells includes the parent's at the start."""
-    with open("/proc/self/status", encoding="utf-8") as file:
+def peak_gib(process="self"):
+    """Peak memory of this process or another, by its number; what `getrusage` tells includes the parent's."""
+    with open(f"/proc/{process}/status", encoding="utf-8") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["VmHWM"].split()[0]) / 2**20  # from KiB

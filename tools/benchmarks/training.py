@@ -5,10 +5,15 @@ python -m tools.benchmarks.training --image_batches=32x16 --xla --steps_per_loop
 python -m tools.benchmarks.training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
 python -m tools.benchmarks.training --image_batches= --summaries=gan_digits32
 
+python -m tools.benchmarks.training --kinds=gan,reconstruction,adversarial --baseline=PATH_OF_ANOTHER_CLONE
+
 Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
 `--peak_memory`, the peak memory of the process, one each; with `--pipeline`, images/s that the input pipeline delivers
 on its own; with `--summaries`, the seconds between two summaries of an experiment, with a summary and without in turn,
 and the bytes of its events. The networks are the paper's, on random images; `--base_channels` makes them narrower.
+
+With `--baseline` it prints how this clone's steps compare with those of another version, which run in a process of
+their own with the packages of this one. The two take turns, and so may be compared on a machine that is not idle.
 """
 
 import itertools
@@ -23,17 +28,27 @@ import numpy as np
 from absl import app, flags
 
 from tools import program
-from tools.benchmarks.timing import interleaved_medians, own_peak_gib
+from tools.benchmarks import training_steps, two_versions
+from tools.benchmarks.timing import interleaved_medians, peak_gib
 
 FLAGS = flags.FLAGS
 
 ATTENTIONS = ["none", "attentive_normalization", "self_attention"]
+HEADER = """| pixels x batch of {} | replicas | XLA | steps a call | attention | images/s | time / none |
+|---|---|---|---|---|---|---|"""
 
 flags.DEFINE_list("image_batches", ["32x16", "64x4", "128x2"], "RESOLUTIONxBATCH of each measurement.")
+flags.DEFINE_list(
+    "kinds",
+    ["gan"],
+    "Steps to time: gan, and of inpainting's two phases, reconstruction and adversarial; a table each.",
+)
 flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
 flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
 flags.DEFINE_list("replicas", ["1"], "Replicas, on GPUs or logical CPU devices, that share a batch.")
 flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
+flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16", "float16"], "`runtime.mixed_precision_dtype`.")
+flags.DEFINE_string("baseline", None, "Folder of another clone, to compare with.")
 flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
 flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
@@ -48,13 +63,18 @@ def main(argv):
 
 def benchmark():
     """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
-    from trainers.training.distribution import keep_freed_memory  # noqa: TID251 - as training does
-
-    keep_freed_memory()
     sizes = [parsed_size(text) for text in FLAGS.image_batches if text]
     loops, replicas = program.positive_integers("steps_per_loop"), program.positive_integers("replicas")
+    if not set(FLAGS.kinds) <= set(training_steps.KINDS):
+        raise program.ToolError(f"--kinds must be of {training_steps.KINDS}. Received: --kinds={','.join(FLAGS.kinds)}")
+    if FLAGS.baseline:
+        print(two_versions.HEADER)
+        for specification in specifications(FLAGS.kinds, sizes, replicas, loops):
+            print(two_versions.row(FLAGS.baseline, specification, FLAGS.timed_calls), flush=True)
+        return
+    training_steps.prepare()
     if max(replicas) > 1:
-        make_devices(max(replicas))
+        training_steps.make_devices(max(replicas))
     check_replicas(replicas, sizes)
     if FLAGS.summaries:
         print(
@@ -67,23 +87,43 @@ def benchmark():
     if not sizes:
         return
     if FLAGS.print_peak:
-        make_call(*sizes[0], 1, FLAGS.xla, 2, FLAGS.attention[0])()
-        print(own_peak_gib())
+        first = next(specifications(FLAGS.kinds, sizes, [1], [2]))
+        training_steps.make_call(**{**first, "xla": FLAGS.xla})()
+        print(peak_gib())
         return
-    print("| pixels x batch | replicas | XLA | steps a call | attention | images/s | time / none |")
-    print("|---|---|---|---|---|---|---|")
-    for resolution, batch_size in sizes:
-        for line in time_lines(resolution, batch_size, replicas, loops):
-            print(line, flush=True)
+    for kind in FLAGS.kinds:
+        print(f"{chr(10) if kind != FLAGS.kinds[0] else ''}{HEADER.format(kind)}")
+        for size in sizes:
+            for line in time_lines(list(specifications([kind], [size], replicas, loops))):
+                print(line, flush=True)
     if FLAGS.peak_memory:
         print("\n| pixels x batch | attention | peak memory, GiB |\n|---|---|---|")
         for size in FLAGS.image_batches:
             for attention in FLAGS.attention:
-                print(f"| {size} | {attention} | {peak_gib(size, attention):.2f} |", flush=True)
+                print(f"| {size} | {attention} | {process_peak_gib(size, attention):.2f} |", flush=True)
     if FLAGS.pipeline:
         print("\n| pixels x batch | images/s of the input pipeline alone |\n|---|---|")
         for resolution, batch_size in sizes:
             print(f"| {resolution} x {batch_size} | {pipeline_speed(resolution, batch_size):.0f} |", flush=True)
+
+
+def specifications(kinds, sizes, replicas, loops):
+    """What `training_steps.make_call` takes of every measurement, as dictionaries."""
+    with_xla = [False, True] if FLAGS.xla else [False]
+    for kind, size, count, xla, steps, attention in itertools.product(
+        kinds, sizes, replicas, with_xla, loops, FLAGS.attention
+    ):
+        yield {
+            "kind": kind,
+            "resolution": size[0],
+            "batch_size": size[1],
+            "replicas": count,
+            "xla": xla,
+            "steps": steps,
+            "attention": attention,
+            "base_channels": FLAGS.base_channels,
+            "precision": FLAGS.precision,
+        }
 
 
 def parsed_size(text):
@@ -92,15 +132,6 @@ def parsed_size(text):
     if len(numbers) != 2 or not all(number.isdigit() and int(number) for number in numbers):
         raise program.ToolError(f"--image_batches must be RESOLUTIONxBATCH, as 32x16. Received: --image_batches={text}")
     return int(numbers[0]), int(numbers[1])
-
-
-def make_devices(count):
-    """Divides the CPU into `count` logical devices, where there is no GPU."""
-    import tensorflow as tf
-
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    if not tf.config.list_physical_devices("GPU") and not tf.config.get_logical_device_configuration(cpu):
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
 
 
 def check_replicas(replicas, sizes):
@@ -116,20 +147,27 @@ def check_replicas(replicas, sizes):
             )
 
 
-def time_lines(resolution, batch_size, replicas, loops):
-    """Rows of the table for one size, all of whose programs are timed in turn."""
-    keys = list(itertools.product(replicas, [False, True] if FLAGS.xla else [False], loops, FLAGS.attention))
+def time_lines(measurements):
+    """Rows of the table for one size, from specifications whose programs are timed in turn."""
     calls = {}
-    for key in keys:
-        calls[key] = make_call(resolution, batch_size, *key)
-        calls[key]()
-    seconds = {key: value / key[2] for key, value in interleaved_medians(calls, FLAGS.timed_calls).items()}
-    for key in keys:
-        plain = seconds.get((*key[:3], "none"))
-        ratio = f"{seconds[key] / plain:.2f}" if plain else ""
-        count, xla, steps, attention = key
-        cells = (count, "on" if xla else "off", steps, attention, f"{batch_size / seconds[key]:.1f}", ratio)
-        yield f"| {resolution} x {batch_size} | {' | '.join(map(str, cells))} |"
+    for index, specification in enumerate(measurements):
+        calls[index] = training_steps.make_call(**specification)
+        calls[index]()
+    medians = interleaved_medians(calls, FLAGS.timed_calls)
+    seconds = [medians[index] / specification["steps"] for index, specification in enumerate(measurements)]
+    plain = {_but_attention(one): value for one, value in zip(measurements, seconds) if one["attention"] == "none"}
+    for one, value in zip(measurements, seconds):
+        none = plain.get(_but_attention(one))
+        cells = (
+            f"{one['resolution']} x {one['batch_size']}",
+            one["replicas"],
+            "on" if one["xla"] else "off",
+            one["steps"],
+            one["attention"],
+            f"{one['batch_size'] / value:.1f}",
+            f"{value / none:.2f}" if none else "",
+        )
+        yield f"| {' | '.join(map(str, cells))} |"
 
 
 def summary_line(experiment):
@@ -187,41 +225,8 @@ def _bytes_below(folder):
     return sum(entry.stat().st_size for entry in os.scandir(folder)) if os.path.isdir(folder) else 0
 
 
-def make_call(resolution, batch_size, replicas, xla, steps, attention):
-    """A function that takes `steps` training steps and waits for them."""
-    import tensorflow as tf
-
-    from trainers import configs
-    from trainers.training.distribution import mirrored_strategy  # noqa: TID251 - as training places its steps
-    from trainers.training.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
-
-    width = FLAGS.base_channels
-    overrides = {
-        "task.model.resolution": resolution,
-        "task.model.num_classes": 10,
-        "task.model.attention": attention,
-        "task.model.generator.base_channels": width,
-        "task.model.discriminator.base_channels": width,
-        "task.train_data.global_batch_size": batch_size,
-        "task.model.synchronized_batch_norm": str(not xla).lower(),
-        "runtime.enable_xla": str(xla).lower(),
-    }
-    override = ",".join(f"{key}={value}" for key, value in overrides.items())
-    params = configs.resolve("gan_imagenet128", params_override=override)
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    names = [device.name for device in devices[:replicas]]
-    strategy = mirrored_strategy(names) if replicas > 1 else tf.distribute.OneDeviceStrategy(names[0])
-    trainer = GanTrainer(params, strategy)
-    random = np.random.default_rng(0)
-    images = random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")
-    batch = {"image": images, "label": random.integers(10, size=batch_size).astype("int32")}
-    dataset = tf.data.Dataset.from_tensors(batch).repeat()
-    iterator = iter(strategy.experimental_distribute_dataset(dataset))
-
-    def call():
-        return {name: float(value) for name, value in trainer.train(iterator, tf.constant(steps)).items()}
-
-    return call
+def _but_attention(specification):
+    return tuple(value for name, value in specification.items() if name != "attention")
 
 
 def pipeline_speed(resolution, batch_size, num_images=2048):
@@ -258,7 +263,7 @@ def write_photographs(folder, num_images):
             tf.io.write_file(os.path.join(folder, str(label), f"{number:04d}.jpg"), encoded)
 
 
-def peak_gib(size, attention):
+def process_peak_gib(size, attention):
     """Peak memory of a process of its own that takes two steps."""
     command = [
         sys.executable,

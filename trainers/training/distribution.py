@@ -1,18 +1,14 @@
 """Devices, strategies of `tf.distribute`, precision and seeds, from the `runtime` group."""
 
-import ctypes
-import os
-
 import tensorflow as tf
 from absl import logging
 
 from keras_an.backend import keras
+from trainers import cpu
 from trainers.configs import schema
 from trainers.training import devices
 from trainers.training.cluster_resolvers import cluster_resolver
 from trainers.training.workers import has_several_workers
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def set_up_runtime(runtime):
@@ -49,15 +45,9 @@ def set_up_runtime(runtime):
 
 
 def keep_freed_memory():
-    """Has glibc keep what this process frees for what it takes next; does nothing with GPUs, or without glibc.
-
-    It would give blocks of the size of feature maps back to the system at once. That the system clears the pages of the
-    next ones took an eighth of the training of digits on two cores.
-    """
-    mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
-    if mallopt and not tf.config.get_visible_devices("GPU"):
-        mallopt(_M_MMAP_MAX, 0)  # no block is the system's own
-        mallopt(_M_TRIM_THRESHOLD, -1)  # and the heap never shrinks
+    """`cpu.keep_freed_memory` where this process computes on the CPU; does nothing with GPUs."""
+    if not tf.config.get_visible_devices("GPU"):
+        cpu.keep_freed_memory()
 
 
 def get_strategy(runtime):

@@ -1,0 +1,26 @@
+"""Batch normalisation that passes over its map fewer times in training."""
+
+from typing import Any, Optional
+
+from keras_an.backend import Tensor, fused_batch_norm, keras, register_serializable
+
+
+# Of Keras's name, since files of weights name layers by their classes: they serve this layer and Keras's alike.
+@register_serializable(package="keras_an")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization`, in training by TensorFlow's kernel for it where that runs.
+
+    Keras 2 does so by itself; Keras 3 computes the moments, the difference and the products one after the other.
+    """
+
+    def call(self, inputs: Tensor, training: Optional[bool] = None, **kwargs: Any) -> Tensor:
+        fused = None
+        if training and self.trainable and not self.synchronized and kwargs.get("mask") is None:
+            scale, offset = self.gamma if self.scale else None, self.beta if self.center else None
+            fused = fused_batch_norm(inputs, self.axis, scale, offset, self.epsilon)
+        if fused is None:
+            return super().call(inputs, training=training, **kwargs)
+        outputs, mean, variance = fused
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + value * (1.0 - self.momentum))
+        return outputs
