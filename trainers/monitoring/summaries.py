@@ -57,7 +57,7 @@ class AttentionProbe:
         result = {}
         for layer, features, layout in zip(self._layers, seen["inputs"], seen["layouts"]):
             values = layout_statistics(features, layout)
-            values["rho"] = tf.convert_to_tensor(layer.residual_weight)
+            values["rho"] = tf.convert_to_tensor(layer.rho)
             if layer.self_sampling:
                 values["t"] = tf.reduce_mean(tf.convert_to_tensor(layer.sampling_weight))
             values["orthogonality"] = orthogonality(tf.convert_to_tensor(layer.entities))
