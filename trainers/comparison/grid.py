@@ -152,8 +152,8 @@ def cells(suite, plan, judge_dir):
             raise GridError(f"--{name} must be at least 1. Received: {getattr(plan, name)}")
     found = []
     for group, seeds in ((MAIN, plan.seeds), (ABLATIONS, plan.ablation_seeds)):
-        these = [arm for arm in chosen(suite, plan.only) if arm.group == group]
-        found += [_cell(suite, plan, judge_dir, arm, seed) for seed in range(1, seeds + 1) for arm in these]
+        these = [_cell(suite, plan, judge_dir, arm) for arm in chosen(suite, plan.only) if arm.group == group]
+        found += [_with_seed(cell, seed) for seed in range(1, seeds + 1) for cell in these]
     return found
 
 
@@ -177,22 +177,23 @@ def shared_settings(plan):
     return {**paths, **plan.settings}
 
 
-def _cell(suite, plan, judge_dir, arm, seed):
+def _cell(suite, plan, judge_dir, arm):
+    """The cell of the first seed, whose settings are looked at here for all."""
     settings = {**arm.settings, **dict.fromkeys(_FOLDERS, judge_dir), **shared_settings(plan)}
-    settings["runtime.seed"] = str(seed)
-    experiment = SUITES[suite].experiment
-    params = configs.resolve(experiment, params_override=pairs(settings))
+    params = configs.resolve(SUITES[suite].experiment, params_override=pairs(settings))
     trainer = params.trainer
     images_per_step = (
         params.task.train_data.global_batch_size * trainer.discriminator_steps * trainer.gradient_accumulation_steps
     )
     interval = max(plan.images // (plan.evaluations * images_per_step), 1)
     images = plan.images if arm.group == MAIN else plan.ablation_images
-    count = max(round(images / (interval * images_per_step)), 1)
-    settings["trainer.train_steps"] = str(count * interval)
-    settings["trainer.validation_interval"] = str(interval)
-    configs.resolve(experiment, params_override=pairs(settings))
-    return Cell(arm, seed, settings, count * interval, images_per_step)
+    train_steps = max(round(images / (interval * images_per_step)), 1) * interval
+    settings["trainer.train_steps"], settings["trainer.validation_interval"] = str(train_steps), str(interval)
+    return _with_seed(Cell(arm, 1, settings, train_steps, images_per_step), 1)
+
+
+def _with_seed(cell, seed):
+    return dataclasses.replace(cell, seed=seed, settings={**cell.settings, "runtime.seed": str(seed)})
 
 
 def pairs(settings):

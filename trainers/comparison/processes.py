@@ -182,10 +182,13 @@ class Grid:
             return not (waiting or running)
 
     def _start(self, cell, lock):
-        experiment, folder = grid.SUITES[self._suite].experiment, model_dir_of(self._output_dir, cell)
-        flags = [f"--experiment={experiment}", "--mode=train_and_eval", f"--model_dir={folder}", *_overrides(cell)]
+        folder = model_dir_of(self._output_dir, cell)
         os.makedirs(os.path.dirname(folder), exist_ok=True)
-        return Process(cell.name, ["-m", "trainers.train_gan", *flags], self._output_dir, self._threads, lock)
+        return Process(cell.name, self._arguments(cell, folder), self._output_dir, self._threads, lock)
+
+    def _arguments(self, cell, folder):
+        flags = [f"--experiment={grid.SUITES[self._suite].experiment}", f"--model_dir={folder}", *_flags(cell.settings)]
+        return ["-m", "trainers.train_gan", "--mode=train_and_eval", *flags]
 
     def _finish(self, cell, process):
         """Keeps what a process has cost; returns whether the cell must be started again."""
@@ -212,7 +215,7 @@ class Grid:
         """Trains the classifier and measures the real images, with the threads of all jobs; False where stopped."""
         experiment, folder = grid.SUITES[self._suite].experiment, os.path.join(self._output_dir, JUDGE)
         flags = [f"--experiment={experiment}", f"--output_dir={folder}"]
-        flags += [f"--params_override={pair}" for pair in grid.pairs(settings)]
+        flags += _flags(settings)
         logging.info("The classifier that scores all cells and what is known of the real images: %s", folder)
         threads = self._threads * self._jobs
         process = Process(JUDGE, ["-m", "trainers.prepare_evaluation", *flags], self._output_dir, threads, lock)
@@ -265,8 +268,8 @@ def locked(output_dir):
         yield file
 
 
-def _overrides(cell):
-    return [f"--params_override={pair}" for pair in grid.pairs(cell.settings)]
+def _flags(settings):
+    return [f"--params_override={pair}" for pair in grid.pairs(settings)]
 
 
 def _tail(path):

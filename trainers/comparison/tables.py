@@ -3,6 +3,7 @@
 from trainers.comparison import grid, results, statistics
 
 _NO_CLAIM = "no claim"
+_ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
 
 def report(found):
@@ -79,12 +80,16 @@ def values_at(found, names, look):
 
 
 def _compared(at, names, bases, title):
-    header = ["arm", "seeds", *(f"{score} ({_better(score)})" for score in at)]
+    header = ["arm", "seeds", *(f"{score} {_ARROWS[results.SCORES[score]]}".strip() for score in at)]
     rows = []
     for name in names:
         count = max((len(at[score].get(name, {})) for score in at), default=0)
         rows.append([name, str(count), *(_mean(at[score].get(name, {})) for score in at)])
-    parts = [f"### {title}", "Mean ± standard deviation over seeds.", table(header, rows)]
+    parts = [
+        f"### {title}",
+        "Mean ± standard deviation over seeds; of ↑ more is better, of ↓ less.",
+        table(header, rows),
+    ]
     for base in bases:
         others = [name for name in names if name != base]
         if base not in names or not others:
@@ -195,10 +200,6 @@ def _mean(values):
 
 def _number(value, signed=False):
     sign, size = "+" if signed else "", abs(value)
-    if size >= 100 or (size == int(size) and size >= 10):
+    if size >= 100:
         return f"{value:{sign},.0f}"
     return f"{value:{sign}.1f}" if size >= 10 else f"{value:{sign}.3f}"
-
-
-def _better(score):
-    return {"higher": "more is better", "lower": "less is better", None: "near 1"}[results.SCORES[score]]
