@@ -1,4 +1,4 @@
-"""Cells in processes: in order, some at a time, stopped, killed, gone on with, skipped; a script stands for the main."""
+"""Cells in processes: in order, some at a time, stopped, killed, gone on with; a script stands for the main."""
 
 import os
 import signal

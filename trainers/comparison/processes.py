@@ -49,14 +49,13 @@ class Records:
         except FileNotFoundError:
             return {}
 
-    def add(self, name, wall_seconds, peak_memory_mb, done_steps=None):
-        """Adds an ended process to the record of a cell."""
+    def add(self, name, wall_seconds, peak_memory_mb, **values):
+        """Adds an ended process to the record of a cell, and sets further values."""
         record = self.load(name)
         record["starts"] = record.get("starts", 0) + 1
         record["wall_seconds"] = record.get("wall_seconds", 0.0) + wall_seconds
         record["peak_memory_mb"] = max(record.get("peak_memory_mb", 0.0), peak_memory_mb)
-        if done_steps is not None:
-            record["done_steps"] = done_steps
+        record.update(values)
         os.makedirs(self._folder, exist_ok=True)
         run_directory.write(os.path.join(self._folder, f"{name}.json"), json.dumps(record, indent=1) + "\n")
 
@@ -193,7 +192,8 @@ class Grid:
     def _finish(self, cell, process):
         """Keeps what a process has cost; returns whether the cell must be started again."""
         code, done = process.exit_code, process.exit_code in (_DONE, _NOT_EVALUATED)
-        self._records.add(cell.name, process.seconds, process.peak_memory_mb, cell.train_steps if done else None)
+        values = {"done_steps": cell.train_steps} if done else {}
+        self._records.add(cell.name, process.seconds, process.peak_memory_mb, **values)
         self._progress.end(cell, process)
         if done:
             logging.info("%s is done%s", cell.name, "" if code == _DONE else f": {process.last_line()}")
@@ -214,6 +214,8 @@ class Grid:
     def _judge(self, settings, lock, signals):
         """Trains the classifier and measures the real images, with the threads of all jobs; False where stopped."""
         experiment, folder = grid.SUITES[self._suite].experiment, os.path.join(self._output_dir, JUDGE)
+        if self._records.load(JUDGE).get("settings") == settings and os.path.isdir(folder):
+            return True
         flags = [f"--experiment={experiment}", f"--output_dir={folder}"]
         flags += _flags(settings)
         logging.info("The classifier that scores all cells and what is known of the real images: %s", folder)
@@ -231,7 +233,7 @@ class Grid:
                 f"The classifier that scores the cells must be trained first; exit code {process.exit_code}: "
                 f"{process.last_line()}, see {process.log}"
             )
-        self._records.add(JUDGE, process.seconds, process.peak_memory_mb)
+        self._records.add(JUDGE, process.seconds, process.peak_memory_mb, settings=settings)
         return True
 
 
