@@ -1,4 +1,7 @@
-"""Scores of a class-conditional generator against the real images, and pictures of what it makes."""
+"""Scores of a class-conditional generator against the real images, and pictures of what it makes.
+
+The file is long because all scores of a generator, and what they need of the real images, meet here.
+"""
 
 import dataclasses
 import os
