@@ -88,6 +88,44 @@ def test_a_cell_that_fails_is_told_and_the_others_run(tmp_path, caplog):
     assert make(tmp_path, cells()).run({}) and order(tmp_path)[4:] == ["self_attention-1 4"]
 
 
+def test_a_cell_that_somebody_else_stops_is_started_again_but_not_for_ever(tmp_path):
+    runner = make(tmp_path, cells()[:1], codes={"none-1": 75})
+    assert runner.run({})
+    assert order(tmp_path) == ["none-1 0", "none-1 4", "none-1 4"]
+    assert runner.failures == {"none-1": "exit code 75: the last word"}
+
+
+def test_the_classifier_is_trained_once_and_what_fails_there_is_told(tmp_path, monkeypatch):
+    calls = []
+
+    class Judge:
+        log, seconds, peak_memory_mb, exit_code = "judge.log", 1.0, 2.0, 0
+
+        def __init__(self, name, arguments, output_dir, threads, lock):
+            calls.append((name, arguments, threads))
+            (tmp_path / "judge").mkdir(exist_ok=True)
+
+        def has_ended(self):
+            return True
+
+        def last_line(self):
+            return "no such data"
+
+    monkeypatch.setattr(processes, "Process", Judge)
+    these = cells()[:1]
+    runner = make(tmp_path, these)
+    with processes.StopSignals() as signals:
+        for settings in ({"a.b": "1"}, {"a.b": "1"}, {"a.b": "2"}):
+            assert processes.Grid._judge(runner, settings, None, signals)
+        assert [(call[0], call[1][-1], call[2]) for call in calls] == [
+            ("judge", "--params_override=a.b=1", 2),
+            ("judge", "--params_override=a.b=2", 2),
+        ]
+        Judge.exit_code = 2
+        with pytest.raises(processes.ComparisonError, match="exit code 2: no such data, see judge.log"):
+            processes.Grid._judge(runner, {}, None, signals)
+
+
 def test_progress_is_a_line_a_period_with_the_time_left(tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         make(tmp_path, cells(steps=20), log_seconds=0.1, seconds=0.02).run({})

@@ -79,6 +79,8 @@ def _curves(pyplot, found, names, score, axis):
             axes.axhline(found["floors"][floor], color="black", linestyle=":", linewidth=1, label=floor)
     axes.set_xlabel({"images": "real images seen", "seconds": "seconds of training"}[axis])
     axes.set_ylabel(score)
+    if score.endswith("frechet_distance"):  # of orders of magnitude between beginning and end
+        axes.set_yscale("log")
     axes.set_title("mean over seeds, band: one standard deviation", fontsize=9)
     axes.legend(fontsize=7)
     return figure
@@ -95,7 +97,9 @@ def _samples(pyplot, cells, output_dir):
         return None
     columns = min(len(pictures), 3)
     rows = -(-len(pictures) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4.5 * columns, 4.8 * rows), squeeze=False)
+    height = max(picture.shape[0] / picture.shape[1] for _, picture in pictures.values())
+    size = 4.5 * columns, (4.5 * height + 0.4) * rows
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     for place in axes.flat:
         place.axis("off")
     for place, (name, (seed, picture)) in zip(axes.flat, pictures.items()):

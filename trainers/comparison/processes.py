@@ -20,7 +20,8 @@ from trainers.training.stop_signals import StopSignals
 
 JUDGE, CELLS, LOGS, RECORDS = "judge", "cells", "logs", "records"  # folders in that of a comparison
 _POLL_SECONDS, _LOCK_SECONDS = 0.5, 90.0
-_DONE, _NOT_EVALUATED, _START_AGAIN = 0, 4, 75  # exit codes of the mains
+_DONE, _NOT_EVALUATED = 0, 4  # exit codes of the mains
+_STOPPED = (75, -signal.SIGTERM, -signal.SIGINT)  # saved, or not even begun
 _MOST_STARTS = 3  # of a cell that somebody else stops
 _STEP = re.compile(rb"step (\d+)/\d+, ")  # what `trainers.training.progress` logs
 _TAIL = 1 << 16
@@ -174,7 +175,7 @@ class Grid:
                 time.sleep(_POLL_SECONDS)
                 for cell, process in [pair for pair in running if pair[1].has_ended()]:
                     running.remove((cell, process))
-                    again = self._finish(cell, process) and starts[cell.name] < _MOST_STARTS
+                    again = self._finish(cell, process, may_start_again=starts[cell.name] < _MOST_STARTS)
                     waiting[:0] = [cell] if again else []
                 self._progress.show(running)
             self._stop(running)
@@ -189,19 +190,19 @@ class Grid:
         flags = [f"--experiment={grid.SUITES[self._suite].experiment}", f"--model_dir={folder}", *_flags(cell.settings)]
         return ["-m", "trainers.train_gan", "--mode=train_and_eval", *flags]
 
-    def _finish(self, cell, process):
-        """Keeps what a process has cost; returns whether the cell must be started again."""
+    def _finish(self, cell, process, may_start_again=True):
+        """Keeps what a process has cost; returns whether the cell must be started again, as somebody stopped it."""
         code, done = process.exit_code, process.exit_code in (_DONE, _NOT_EVALUATED)
         values = {"done_steps": cell.train_steps} if done else {}
         self._records.add(cell.name, process.seconds, process.peak_memory_mb, **values)
         self._progress.end(cell, process)
         if done:
             logging.info("%s is done%s", cell.name, "" if code == _DONE else f": {process.last_line()}")
-        elif code not in (_START_AGAIN, -signal.SIGTERM):
+        elif code not in _STOPPED or not may_start_again:
             self.failures[cell.name] = f"exit code {code}: {process.last_line()}"
             logging.error("%s failed, %s, see %s", cell.name, self.failures[cell.name], process.log)
         self._after_cell()
-        return code == _START_AGAIN
+        return code in _STOPPED and may_start_again
 
     def _stop(self, running):
         for _, process in running:

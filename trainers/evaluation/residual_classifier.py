@@ -40,14 +40,18 @@ def build_residual_classifier(resolution, image_channels, num_classes):
     return keras.Model(image, [features, logits], name="residual_classifier")
 
 
-def make_optimizer(num_steps):
-    """Momentum with a rate that rises in a line and falls along a cosine, and weight decay, over `num_steps` steps."""
+def make_schedule(num_steps):
+    """A rate that rises in a line and falls along a cosine, over `num_steps` steps."""
     warm_up = max(int(_WARM_UP * num_steps), 1)
-    rate = keras.optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         0.0, max(num_steps - warm_up, 1), warmup_target=_LEARNING_RATE, warmup_steps=warm_up
     )
+
+
+def make_optimizer(num_steps):
+    """Momentum with the rate of `make_schedule`, and weight decay."""
     # Keras takes rate times decay from a weight, once; within the gradient the same decay would count ten times.
-    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-3)
+    optimizer = keras.optimizers.SGD(make_schedule(num_steps), momentum=0.9, nesterov=True, weight_decay=5e-3)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
     return optimizer
 
