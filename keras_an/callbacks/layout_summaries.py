@@ -132,7 +132,7 @@ class LayoutSummaries(keras.callbacks.Callback):
                     name=f"{watched.name}/{layer.name}" + (f"_{number}" if number > 1 else ""),
                     features=features,
                     layout=layout,
-                    rho=float(to_numpy(layer.residual_weight)),
+                    rho=float(to_numpy(layer.rho)),
                     entities=to_numpy(ops.cast(layer.entities, "float32")),
                     t=to_numpy(ops.cast(layer.sampling_weight, "float32")) if layer.self_sampling else None,
                     images=images,

@@ -76,6 +76,9 @@ class AttentiveNormalization(keras.layers.Layer):
             position alike.
         seed: integer seed of self-sampling. None, the default, draws one.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
+        residual_initializer: initializer of rho. Defaults to `"zeros"`.
+        residual_multiplier: positive float m; rho is m times the weight that is learned, `residual_weight`, so that an
+            optimizer like Adam moves rho m times as fast. Defaults to 1.
         entity_regularizer, entity_constraint: of W; the regularizer is added to the orthogonality penalty.
         kernel_initializer, kernel_regularizer, kernel_constraint: of the kernels of k, q and v.
         beta_initializer, beta_regularizer, beta_constraint: of beta, which starts at 1.
@@ -145,12 +148,15 @@ class AttentiveNormalization(keras.layers.Layer):
         alpha_initializer: Identifier = "zeros",
         alpha_regularizer: Optional[Identifier] = None,
         alpha_constraint: Optional[Identifier] = None,
+        residual_initializer: Identifier = "zeros",
+        residual_multiplier: float = 1.0,
         **kwargs: Any,
     ) -> None:
         # Cast to float16 before they are normalised, large inputs would be infinite.
         super().__init__(autocast=False, **kwargs)
         check_positive("temperature", temperature)
         check_positive("epsilon", epsilon)
+        check_positive("residual_multiplier", residual_multiplier)
         if orthogonal_weight < 0:
             raise ValueError(
                 f"`orthogonal_weight` must not be negative. Received: orthogonal_weight={orthogonal_weight!r}"
@@ -181,6 +187,8 @@ class AttentiveNormalization(keras.layers.Layer):
         self.alpha_initializer = keras.initializers.get(alpha_initializer)
         self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
         self.alpha_constraint = keras.constraints.get(alpha_constraint)
+        self.residual_initializer = keras.initializers.get(residual_initializer)
+        self.residual_multiplier = residual_multiplier
         self.seed = None if seed is None else operator.index(seed)
         self.data_format = data_format or keras.backend.image_data_format()
         self.supports_masking = True
@@ -231,10 +239,15 @@ class AttentiveNormalization(keras.layers.Layer):
             self.alpha = self._add_parameter(
                 "alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint
             )
-        self.residual_weight = self._add_parameter("residual_weight", (), "zeros")
+        self.residual_weight = self._add_parameter("residual_weight", (), self.residual_initializer)
         axis = 1 if self.data_format == "channels_first" else -1
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})
         self.built = True
+
+    @property
+    def rho(self) -> Tensor:
+        """The weight of the regional normalisation in the output, a scalar tensor."""
+        return self.residual_multiplier * ops.convert_to_tensor(self.residual_weight)
 
     @property
     def sampling_state(self):
@@ -395,8 +408,9 @@ class AttentiveNormalization(keras.layers.Layer):
         """rho times the regional normalisation: `(batch, positions, channels)`."""
         # rho multiplies beta and alpha, (entities, channels), rather than every position.
         shape = (self.num_entities, flat.shape[-1])
-        beta = self.residual_weight * (self.beta if self.affine else ops.ones(shape, dtype=flat.dtype))
-        alpha = self.residual_weight * (self.alpha if self.affine else ops.zeros(shape, dtype=flat.dtype))
+        rho = self.rho
+        beta = rho * (self.beta if self.affine else ops.ones(shape, dtype=flat.dtype))
+        alpha = rho * (self.alpha if self.affine else ops.zeros(shape, dtype=flat.dtype))
         if self.statistics == "released":
             values = (
                 flat @ ops.convert_to_tensor(self.value_kernel) + self.value_bias if self.value_projection else flat
@@ -436,6 +450,8 @@ class AttentiveNormalization(keras.layers.Layer):
             "alpha_initializer": keras.initializers.serialize(self.alpha_initializer),
             "alpha_regularizer": keras.regularizers.serialize(self.alpha_regularizer),
             "alpha_constraint": keras.constraints.serialize(self.alpha_constraint),
+            "residual_initializer": keras.initializers.serialize(self.residual_initializer),
+            "residual_multiplier": self.residual_multiplier,
         }
 
 

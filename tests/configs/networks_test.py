@@ -35,9 +35,18 @@ def test_attentive_layers_take_their_settings_from_the_configuration():
     assert [layer.seed for layer in layers] == [9, 9]
 
 
-def test_self_sampling_is_switched_off_in_its_network():
-    off, on = attentive(task__model__generator__self_sampling="false")
-    assert (off.self_sampling, on.self_sampling) == (False, True)
+def test_options_of_a_network_reach_its_layer_alone():
+    changed, own = attentive(
+        task__model__generator__temperature=0.5,
+        task__model__generator__self_sampling="false",
+        task__model__generator__value_projection="true",
+        task__model__generator__residual_start=0.3,
+        task__model__generator__residual_multiplier=10.0,
+    )
+    for layer, expected in ((changed, (0.5, False, True, 10.0, 0.3)), (own, (0.1, True, False, 1.0, 0.0))):
+        options = layer.temperature, layer.self_sampling, layer.value_projection, layer.residual_multiplier
+        assert (*options, pytest.approx(float(layer.rho))) == expected
+    assert float(tf.convert_to_tensor(changed.residual_weight)) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize("stddev", [0.0, 50.0])

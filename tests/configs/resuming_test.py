@@ -37,7 +37,7 @@ ALL = {
     "free": """
         experiment task.evaluation.num_samples task.evaluation.inception_path task.evaluation.classifier_epochs
         task.evaluation.intra_class task.evaluation.statistics_dir task.evaluation.masks task.evaluation.num_images
-        task.evaluation.biharmonic
+        task.evaluation.biharmonic task.evaluation.classifier task.evaluation.classifier_dir
         trainer.train_steps trainer.steps_per_loop trainer.checkpoint_interval trainer.summary_interval
         trainer.validation_interval trainer.max_to_keep trainer.loss_upper_bound trainer.max_recoveries
         trainer.best_checkpoint_eval_metric trainer.best_checkpoint_metric_comp trainer.best_checkpoint_export_subdir

@@ -319,6 +319,19 @@ def test_one_entity_is_instance_normalization():
     np.testing.assert_allclose(layer(x) - x, instance_norm(x), rtol=1e-4, atol=1e-5)
 
 
+def test_rho_is_its_weight_times_a_multiplier():
+    x = features((2, 5, 4, 6))
+    layer = random_layer(x.shape, residual_initializer="ones", residual_multiplier=0.25)
+    layer.residual_weight.assign(2.0)
+    assert float(layer.rho) == 0.5
+    changed = np.asarray(layer(x)) - x
+    config = AttentiveNormalization.from_config(layer.get_config())
+    config.build(x.shape)
+    assert float(np.asarray(config.residual_weight)) == 1.0 and config.residual_multiplier == 0.25
+    layer.residual_weight.assign(8.0)
+    np.testing.assert_allclose(np.asarray(layer(x)) - x, 4.0 * changed, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("error:You are using a softmax")
 @pytest.mark.parametrize("training", [False, True])
 def test_one_entity_warns_of_nothing(training):
@@ -773,6 +786,7 @@ def test_large_float16_inputs_stay_finite(training):
         ("key_dim", 0, "must be a positive integer"),
         ("temperature", 0.0, "must be positive"),
         ("epsilon", -1e-5, "must be positive"),
+        ("residual_multiplier", 0.0, "must be positive"),
         ("orthogonal_weight", -1e-3, "must not be negative"),
         ("statistics", "paper", r"must be one of \('weighted', 'released'\)"),
         ("orthogonality", "l2", r"must be one of \('cosine', 'frobenius', None\)"),

@@ -105,6 +105,9 @@ def _check_network(group, config):
     _check_at_least(1, f"{group}.num_entities", config.num_entities)
     if getattr(config, "entity_stddev", None) is not None:
         _check_at_least(0, f"{group}.entity_stddev", config.entity_stddev)
+    for name in ("temperature", "residual_multiplier"):
+        if not getattr(config, name, 1.0) > 0:
+            raise ConfigError(f"`{group}.{name}` must be positive. Received: {getattr(config, name)}")
 
 
 def _check_finite(config, prefix=""):
@@ -158,6 +161,7 @@ def _check_gan(params):
     check_choice("task.model.fake_labels", task.model.fake_labels, ("balanced", "natural"))
     for name in task.augmentation:
         check_choice("task.augmentation", name, ("color", "translation", "cutout"))
+    check_choice("task.evaluation.classifier", task.evaluation.classifier, ("small", "residual"))
     _check_at_least(1, "task.evaluation.classifier_epochs", task.evaluation.classifier_epochs)
     check_choice("task.model.image_channels", task.model.image_channels, (1, 3))
     _check_at_least(0, "task.model.num_classes", task.model.num_classes)
@@ -230,8 +234,8 @@ def _check_num_samples(evaluation, num_classes):
 
 
 def _check_data(group, data):
-    check_choice(f"{group}.dataset", data.dataset, ("digits", "photos", "tfds", "folder", "tfrecord"))
-    if data.dataset in ("digits", "photos"):
+    check_choice(f"{group}.dataset", data.dataset, ("digits", "pairs", "photos", "tfds", "folder", "tfrecord"))
+    if data.dataset in ("digits", "pairs", "photos"):
         check_choice(f"{group}.split", data.split, ("train", "test"))
     where = {"tfds": "name", "folder": "path", "tfrecord": "path"}.get(data.dataset)
     for key in (where, "split") if where else ():

@@ -126,7 +126,10 @@ def _arguments(params, network):
     """What both networks take, from the groups that they share and their own."""
     model, arguments = params.task.model, dataclasses.asdict(network)
     options = _attentive_options(params, arguments.pop("entity_stddev"))
-    options["self_sampling"] = arguments.pop("self_sampling")
+    options.update({name: arguments.pop(name) for name in ("temperature", "self_sampling", "value_projection")})
+    start, multiplier = arguments.pop("residual_start"), arguments.pop("residual_multiplier")
+    options["residual_multiplier"] = multiplier
+    options["residual_initializer"] = keras.initializers.Constant(start / multiplier)
     return {
         "resolution": model.resolution,
         "num_classes": model.num_classes,

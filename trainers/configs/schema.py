@@ -16,15 +16,20 @@ class NetworkConfig:
     """A generator or a discriminator.
 
     attention_blocks: the blocks, from 1, that carry the model's attention. num_entities: entities of Attentive
-    Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. self_sampling:
-    whether the layout sees randomly drawn positions in training. base_channels: channels at full resolution.
+    Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. temperature,
+    self_sampling, value_projection: as the layer has them. residual_start: rho at the start. residual_multiplier: of
+    rho's learning rate. base_channels: channels at full resolution.
     """
 
     base_channels: int = 64
     attention_blocks: list[int] = dataclasses.field(default_factory=lambda: [1])
     num_entities: int = 16
     entity_stddev: Optional[float] = None
+    temperature: float = 0.1
     self_sampling: bool = True
+    value_projection: bool = False
+    residual_start: float = 0.0
+    residual_multiplier: float = 1.0
     spectral_normalization: bool = True
 
 
@@ -69,17 +74,18 @@ class LossesConfig:
 class DataConfig:
     """Images with labels.
 
-    dataset: "digits"; "photos", photographs of scikit-image and scikit-learn, without labels; "tfds", the set `name` of
-    TensorFlow Datasets, in the folder `path` or TFDS's own; "folder", a folder for each class in `path`/`split`, or any
-    images below it where labels do not matter; "tfrecord", files `path`/`split`-... of `image/encoded` and
-    `image/class/label`. split: its name, or a part as in "train[:80%]" of TFDS; "." is the folder `path` itself.
-    global_batch_size: images of a step over all replicas. label_offset: added to the labels of TFRecords, -1 where they
-    start at 1. random_flip: whether half of the images of training are mirrored. random_crop: whether the squares of
-    training are cut out at random places: of an encoded image along its longer side. skip_corrupt: whether to log and
-    leave out images that cannot be decoded, labels out of range and empty classes, which are errors otherwise.
-    background: three levels from 0 to 255, of red, green and blue, on which transparent images are laid; [] ignores
-    alpha. cache: whether every worker keeps all images, decoded and resized, in memory. shuffle_buffer_size: encoded
-    images among which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
+    dataset: "digits"; "pairs", drawn pictures with a long-range rule; "photos", photographs of scikit-image and
+    scikit-learn, without labels; "tfds", the set `name` of TensorFlow Datasets, in the folder `path` or TFDS's own;
+    "folder", a folder for each class in `path`/`split`, or any images below it where labels do not matter; "tfrecord",
+    files `path`/`split`-... of `image/encoded` and `image/class/label`. split: its name, or a part as in "train[:80%]"
+    of TFDS; "." is the folder `path` itself. global_batch_size: images of a step over all replicas. label_offset: added
+    to the labels of TFRecords, -1 where they start at 1. random_flip: whether half of the images of training are
+    mirrored. random_crop: whether the squares of training are cut out at random places: of an encoded image along its
+    longer side. skip_corrupt: whether to log and leave out images that cannot be decoded, labels out of range and empty
+    classes, which are errors otherwise. background: three levels from 0 to 255, of red, green and blue, on which
+    transparent images are laid; [] ignores alpha. cache: whether every worker keeps all images, decoded and resized, in
+    memory. shuffle_buffer_size: encoded images among which TFDS and TFRecords are shuffled where `cache` is off; the
+    others shuffle all.
     """
 
     dataset: str = "digits"
@@ -102,13 +108,17 @@ class EvaluationConfig:
 
     num_samples: generated images that are scored. inception_path: folder or TF-Hub handle of TF-GAN's Inception, for
     FID, KID and Inception score; where it is empty, a classifier of the training images stands in for Inception.
-    classifier_epochs: epochs of that classifier. intra_class: whether to compute the Fréchet distance within classes.
+    classifier: "small", or "residual", which knows natural pictures far better and takes far longer. classifier_epochs:
+    epochs of that classifier. classifier_dir: its folder, which runs may share; where it is empty, the run's.
+    intra_class: whether to compute the Fréchet distance within classes.
     statistics_dir: folder of what is known of the real images; where it is empty, the run's.
     """
 
     num_samples: int = 1000
     inception_path: str = ""
+    classifier: str = "small"
     classifier_epochs: int = 20
+    classifier_dir: str = ""
     intra_class: bool = False
     statistics_dir: str = ""
 

@@ -12,6 +12,7 @@ from trainers.data import (
     folder_source,
     image_batches,
     image_sources,
+    pairs_source,
     picture_files,
     tfds_source,
     tfrecord_source,
@@ -126,6 +127,8 @@ def open_source(data, resolution, num_classes=None):
     if data.dataset == "digits":
         images, labels = bundled_sources.load_digits(data.split, resolution)
         source = image_sources.array_source(images, labels, tuple("0123456789"))
+    elif data.dataset == "pairs":
+        source = pairs_source.open_pairs(data.split, resolution)
     elif data.dataset == "photos":
         if num_classes not in (None, 0, 1):
             raise ValueError("The photographs have no labels: `dataset: photos` is for inpainting, or one class.")
@@ -230,7 +233,12 @@ def _arrays(dataset, data):
 
 
 def _describe(data):
-    names = {"digits": "the digits", "photos": "the photographs", "tfds": f"{data.name!r} of TFDS"}
+    names = {
+        "digits": "the digits",
+        "pairs": "the pairs",
+        "photos": "the photographs",
+        "tfds": f"{data.name!r} of TFDS",
+    }
     return f"{names.get(data.dataset, data.path)}, split {data.split!r}"
 
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from keras_an.backend import keras
 from trainers.data import classes, input_pipelines
-from trainers.evaluation import score_names
+from trainers.evaluation import residual_classifier, score_names
 from trainers.evaluation.classifier_training import ClassifierTraining
 
 WEIGHTS_FILE = "classifier.weights.h5"
@@ -17,22 +17,24 @@ _BATCH_SIZE = 64
 
 
 class ClassifierFeatures:
-    """The classifier that is kept in a run's folder, trained on first use, from where that was stopped.
+    """The classifier that is kept in a folder, the run's or one that runs share.
+
+    It is trained on first use, from where that was stopped.
 
     A distance in its features is a distance in those of this classifier and of no other; it is no FID.
 
     Args:
         task: `schema.TaskConfig`.
-        model_dir: the run's folder.
+        folder: of the weights.
     """
 
     kind = "classifier"
     names = score_names.CLASSIFIER_NAMES
     resizer = "none"
 
-    def __init__(self, task, model_dir):
+    def __init__(self, task, folder):
         self._task = task
-        self._path = os.path.join(model_dir, WEIGHTS_FILE)
+        self._path = os.path.join(folder, WEIGHTS_FILE)
         self._model = None
 
     @property
@@ -51,7 +53,9 @@ class ClassifierFeatures:
         if self._model is not None:
             return
         model = self._task.model
-        classifier = build_classifier(model.resolution, model.image_channels, model.num_classes)
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        build = residual_classifier.build_residual_classifier if self._is_residual else build_classifier
+        classifier = build(model.resolution, model.image_channels, model.num_classes)
         if self.is_trained:
             classifier.load_weights(self._path)
         else:
@@ -74,10 +78,14 @@ class ClassifierFeatures:
             images: float32 `(batch, height, width, channels)` in [-1, 1].
 
         Returns:
-            float32 `(batch, 64)` and `(batch, num_classes)`.
+            float32 `(batch, 64)`, or `(batch, 128)` of the residual classifier, and `(batch, num_classes)`.
         """
         features, logits = self._model(images, training=False)
         return features, logits
+
+    @property
+    def _is_residual(self):
+        return self._task.evaluation.classifier == "residual"
 
     def _train(self, classifier):
         model, data, epochs = self._task.model, self._task.train_data, self._task.evaluation.classifier_epochs
@@ -85,10 +93,13 @@ class ClassifierFeatures:
         classes.check_names(os.path.dirname(self._path), source.class_names, "task.train_data")
         num_images = source.num_images
         logging.info("Training the classifier that scores the samples: %d epochs of %d images", epochs, num_images)
-        batch_size = min(_BATCH_SIZE, num_images)
+        batch_size = min(residual_classifier.BATCH_SIZE if self._is_residual else _BATCH_SIZE, num_images)
         steps = -(-num_images // batch_size)
         trainable = keras.Model(classifier.inputs, classifier.outputs[1])
-        trainable.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        optimizer = (
+            residual_classifier.make_optimizer(steps * epochs) if self._is_residual else keras.optimizers.Adam(2e-3)
+        )
+        trainable.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         training = ClassifierTraining(trainable, os.path.dirname(self._path), steps, epochs)
 
         def make_batches(start):

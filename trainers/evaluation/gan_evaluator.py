@@ -1,4 +1,7 @@
-"""Scores of a class-conditional generator against the real images, and pictures of what it makes."""
+"""Scores of a class-conditional generator against the real images, and pictures of what it makes.
+
+The file is long because all scores of a generator, and what they need of the real images, meet here.
+"""
 
 import dataclasses
 import os
@@ -9,7 +12,7 @@ from absl import logging
 
 from keras_an_tensorboard.pictures import layout_picture
 from trainers.data import input_pipelines
-from trainers.evaluation import contents, real_statistics, scores
+from trainers.evaluation import contents, pair_agreement, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
 from trainers.evaluation.score_names import table
@@ -19,6 +22,7 @@ from trainers.monitoring.pictures import image_grid, to_uint8
 _FIXED_INPUTS = 50  # images on which the attentive layers are watched
 _SAMPLES_PER_CLASS = 10
 _MOST_CLASSES = 20  # in a picture
+_PAIRS_AT_ONCE = 1000  # among which halves are shuffled
 _LEAST_IMAGES = 4  # of which precision and recall take the third neighbour
 # Of a data set: what plays no part where all of its images are seen once, in order.
 _INDIFFERENT = ("global_batch_size", "random_flip", "cache", "shuffle_buffer_size")
@@ -57,7 +61,7 @@ class GanEvaluator:
             # Outside the strategy's scope: a SavedModel's functions of mirrored variables cannot be called on replicas.
             self._extractor = InceptionFeatures(evaluation.inception_path)
         else:
-            self._extractor = ClassifierFeatures(params.task, model_dir)
+            self._extractor = ClassifierFeatures(params.task, evaluation.classifier_dir or model_dir)
         folder = evaluation.statistics_dir or model_dir
         self._statistics_path = os.path.join(folder, f"real_statistics_{self._extractor.kind}.npz")
         self._data = {"validation_data": params.task.validation_data}
@@ -135,6 +139,20 @@ class GanEvaluator:
                     result[f"{group}.{name}"] = os.path.abspath(value) if name == "path" and value else value
         return result
 
+    def prepare(self):
+        """Makes what is needed of the real images, the classifier first, or loads what is there; returns its scores.
+
+        Raises:
+            ValueError: as `evaluate`.
+        """
+        if self._real is None:
+            self._real = self._real_statistics()
+        return self._real.scores
+
+    def _pair_scores(self, **options):
+        is_pairs = self._task.validation_data.dataset == "pairs"
+        return pair_agreement.PairScores(**options) if is_pairs else None
+
     def evaluate(self):
         """Scores the generator.
 
@@ -145,19 +163,21 @@ class GanEvaluator:
             `intra_frechet_distance`. With the classifier's also `label_accuracy`: share of generated images that it
             gives their label; `classifier_test_accuracy`: its accuracy on the real test images;
             `frechet_distance_floor`: between real training and test images; `spread_ratio`: how far images of a class
-            lie from their mean, generated over real.
+            lie from their mean, generated over real. Of the data set "pairs" also what
+            `trainers.evaluation.pair_agreement` measures.
 
         Raises:
             ValueError: where the statistics of the real images are of something else.
         """
-        if self._real is None:
-            self._real = self._real_statistics()
-        spread, parts, labels = scores.ClassSpread(), [], []
+        self.prepare()
+        spread, parts, labels, pairs = scores.ClassSpread(), [], [], self._pair_scores()
         for images, these in self.sample_batches(self._task.evaluation.num_samples):
             parts.append(self._features(images))
             labels.append(these)
             if self._extractor.kind == "classifier":
                 spread.add(images, these)
+            if pairs:
+                pairs.add(to_uint8(images), these)
         features, logits = (np.concatenate(part) for part in zip(*parts))
         labels = np.concatenate(labels)
         result = scores.evaluate(
@@ -167,7 +187,7 @@ class GanEvaluator:
             self._task.evaluation.intra_class,
         )
         if self._extractor.kind == "classifier":
-            real = dict(self._real.scores)
+            real = {name: value for name, value in self._real.scores.items() if name not in pair_agreement.REAL}
             spreads = spread.result(), real.pop("class_spread")
             result = {
                 **scores.computed(("label_accuracy",), scores.accuracy, logits, labels),
@@ -175,6 +195,9 @@ class GanEvaluator:
                 **scores.computed(("spread_ratio",), scores.spread_ratio, *spreads),
                 **real,
             }
+        if pairs:
+            result.update(pairs.of_generated())
+            result.update({name: self._real.scores[name] for name in pair_agreement.REAL})
         return result
 
     def sample(self, num_samples):
@@ -220,6 +243,10 @@ class GanEvaluator:
                 **scores.computed(("frechet_distance_floor",), scores.frechet_distance, features, train_features),
                 "class_spread": spread,
             }
+        if pairs := self._pair_scores(with_shuffled=True):
+            for batch in self._batches(self._task.validation_data, _PAIRS_AT_ONCE):
+                pairs.add(to_uint8(batch["image"]), batch["label"].numpy())
+            values.update(pairs.of_real())
         statistics = real_statistics.RealStatistics(features, labels, values)
         if len(labels):
             try:

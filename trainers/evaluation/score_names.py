@@ -41,7 +41,12 @@ def table(scores, num_samples, seed):
     return "\n".join(lines)
 
 
-_OF_REAL_IMAGES = ("classifier_test_accuracy", "frechet_distance_floor")
+_OF_REAL_IMAGES = (
+    "classifier_test_accuracy",
+    "frechet_distance_floor",
+    "pair_agreement_real",
+    "pair_agreement_shuffled",
+)
 _MEANINGS = {
     "label_accuracy": "share to which the classifier gives their label",
     "classifier_test_accuracy": "the same of the real test images",
@@ -54,6 +59,12 @@ _MEANINGS = {
     "fid": "to the real test images, in Inception's features",
     "kid": "to the real test images, in Inception's features",
     "intra_fid": "mean of the distances within classes",
+    "pair_agreement": "share whose two objects have one colour and one direction",
+    "pair_objects_found": "share with an object in each half; others do not agree",
+    "pair_colour_agreement": "share whose two objects have one colour",
+    "pair_orientation_agreement": "share whose two objects have one direction",
+    "pair_agreement_real": "the same of the real test images",
+    "pair_agreement_shuffled": "of real halves that do not belong together",
     "precision": "share among the real test images",
     "recall": "share of the real test images among them",
 }

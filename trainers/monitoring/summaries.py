@@ -48,7 +48,7 @@ class AttentionProbe:
                 name=f"{network}/{layer.name}",
                 features=tf.cast(features, tf.float32).numpy(),
                 layout=tf.cast(layout, tf.float32).numpy(),
-                rho=float(tf.convert_to_tensor(layer.residual_weight)),
+                rho=float(tf.convert_to_tensor(layer.rho)),
                 entities=tf.convert_to_tensor(layer.entities).numpy(),
                 t=tf.convert_to_tensor(layer.sampling_weight).numpy() if layer.self_sampling else None,
                 images=images,
