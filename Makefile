@@ -29,7 +29,7 @@ TESTED_torch := torch==2.13.0
 # pyproject.toml's rooms: by their number of tests, those with few long ones would be left for the end.
 TWO_AT_A_TIME := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # The layer package's tests, which run on every Keras.
-LAYER_TESTS := $(addprefix tests/,package ops layers losses models)
+LAYER_TESTS := $(addprefix tests/,package ops layers losses models callbacks)
 # Of the trainers' tests those that guard most for their time on tf-keras.
 TRAINER_TESTS := $(patsubst %,tests/training/%_test.py,checkpoints gan_trainer inpainting_trainer)
 # What can differ between tf-keras and TensorFlow 2.15's Keras 2, on which the layer package passes all its tests.
@@ -103,7 +103,7 @@ test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, wi
 
 bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass the small tests (BAZEL_TESTS=//... passes all)
 	@if $(BUILDIFIER) --version >/dev/null 2>&1; then \
-		$(BUILDIFIER) -mode=check -lint=warn -v -r BUILD MODULE.bazel WORKSPACE examples keras_an tests third_party tools trainers; \
+		$(BUILDIFIER) -mode=check -lint=warn -v -r BUILD MODULE.bazel WORKSPACE examples keras_an keras_an_tensorboard tests third_party tools trainers; \
 	else echo "The form of the BUILD files is not checked: npx cannot run buildifier"; fi
 	@$(BAZEL) build //...
 	@$(BAZEL) test $(BAZEL_TESTS)

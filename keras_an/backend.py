@@ -75,6 +75,10 @@ if IS_KERAS_3:
         """Applies gradients of a loss times `loss_scale`; skips them and halves the scale where one is not finite."""
         optimizer.apply_gradients(zip(gradients, variables))
 
+    def to_numpy(tensor):
+        """A tensor or variable as a NumPy array."""
+        return keras.ops.convert_to_numpy(tensor)
+
     def adam_slots(optimizer, variable):
         """The running means that Adam keeps of a variable's gradients and of their squares, `tf.Variable`s."""
         index = optimizer._get_variable_index(variable)
@@ -225,6 +229,9 @@ else:
 
     def apply_scaled_gradients(optimizer, gradients, variables):
         optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients(gradients), variables))
+
+    def to_numpy(tensor):
+        return tf.convert_to_tensor(tensor).numpy()
 
     def adam_slots(optimizer, variable):
         index = optimizer._index_dict[optimizer._var_key(variable)]

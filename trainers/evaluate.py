@@ -106,16 +106,12 @@ def _check_flags(application):
 
 def _overrides():
     """The flags that stand for settings of the run."""
-    from trainers import configs
-
     keys = {
         name: f"task.evaluation.{name}" for name in ("num_samples", "inception_path", "intra_class", "statistics_dir")
     }
     given = [f"{key}={json.dumps(FLAGS[name].value)}" for name, key in keys.items() if FLAGS[name].value is not None]
-    if FLAGS.device == "cpu":
-        given.append("runtime.num_gpus=0")
-    elif not any(text.startswith("runtime.num_gpus=") for text in configs.split(FLAGS.params_override)):
-        given.append("runtime.num_gpus=null")  # not the run's own number: another machine may evaluate
+    if FLAGS.device == "cpu" or "runtime.num_gpus=" not in ",".join(FLAGS.params_override):
+        given.append(f"runtime.num_gpus={'0' if FLAGS.device == 'cpu' else 'null'}")  # not the run's own number
     return given
 
 

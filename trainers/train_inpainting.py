@@ -32,7 +32,7 @@ def build(params, model_dir, profile_steps=None):
     trainer = inpainting_trainer.InpaintingTrainer(params, strategy)
 
     def make_evaluator():
-        return inpainting_evaluator.InpaintingEvaluator(params, trainer.ema_generator)
+        return inpainting_evaluator.InpaintingEvaluator(params, trainer.ema_generator, trainer.critics)
 
     def make_dataset(start_batch):
         return input_pipelines.training_dataset(

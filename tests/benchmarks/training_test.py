@@ -7,9 +7,11 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
+from gan_test_case import small_params
 from tools import program
 from tools.benchmarks import timing, training_steps, two_versions
 from tools.benchmarks import training as benchmark_training
+from trainers import configs
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
@@ -34,6 +36,17 @@ def test_times_replicas_that_share_a_batch(capsys):
     assert re.search(
         r"^\| 8 x 2 \| 2 \| off \| 2 \| none \| [\d.]+ \| 1\.00 \|$", capsys.readouterr().out, re.MULTILINE
     )
+
+
+def test_times_steps_with_and_without_summaries(capsys, monkeypatch):
+    params = small_params(trainer__summary_interval=2)
+    monkeypatch.setattr(configs, "resolve", lambda *args, **kwargs: params)
+    with flagsaver.as_parsed(image_batches="", summaries="gan_digits32", timed_calls="1"):
+        benchmark_training.main(["training"])
+    (row,) = re.findall(r"^\| gan_digits32 \| 2 \|(.*)\|$", capsys.readouterr().out, re.MULTILINE)
+    without, with_summary, own, share, full, scalars, a_day = (float(cell) for cell in row.split("|"))
+    assert without > 0 and 0 < own < with_summary and share == pytest.approx(100 * own / without, rel=0.5)
+    assert full > scalars > 1 and a_day > 1
 
 
 @pytest.mark.parametrize("name, value", [("steps_per_loop", "x"), ("replicas", "0"), ("replicas", "1,-2")])

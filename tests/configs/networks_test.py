@@ -35,6 +35,11 @@ def test_attentive_layers_take_their_settings_from_the_configuration():
     assert [layer.seed for layer in layers] == [9, 9]
 
 
+def test_self_sampling_is_switched_off_in_its_network():
+    off, on = attentive(task__model__generator__self_sampling="false")
+    assert (off.self_sampling, on.self_sampling) == (False, True)
+
+
 @pytest.mark.parametrize("stddev", [0.0, 50.0])
 def test_entity_stddev_sets_the_filters_of_its_network(stddev):
     changed, own = attentive(task__model__generator__entity_stddev=stddev)

@@ -219,7 +219,7 @@ def test_pictures_are_classes_by_samples_and_rows_of_layouts(evaluator):
     assert set(pictures) == {"samples", "layouts"}
     side = 10 * 16 + 9 * 2
     assert pictures["samples"].shape == (side, side, 3)
-    assert pictures["layouts"].shape == (side, (2 + 3) * 16 + 4 * 2, 3)
+    assert pictures["layouts"].shape == (22 + 8 * 98 - 2, (3 + 3) * 98 - 2, 3)
     images, _ = evaluator.sample(100)
     second_of_class_three = np.clip(images[13] * 127.5 + 127.5, 0, 255).round()
     np.testing.assert_array_equal(pictures["samples"][54:70, 18:34, :1], second_of_class_three)
@@ -230,11 +230,14 @@ def test_pictures_show_the_first_classes_of_many(evaluator, monkeypatch):
     assert evaluator.pictures()["samples"].shape == (3 * 16 + 2 * 2, 10 * 16 + 9 * 2, 3)
 
 
-def test_scalars_name_both_networks(evaluator):
-    assert {name.rsplit("/", 1)[0] for name in evaluator.scalars()} == {
-        "generator/block1_attention",
-        "discriminator/block1_attention",
-    }
+def test_probes_watch_both_networks_with_labels(evaluator):
+    views = [view for name, probe in evaluator.probes.items() for view in probe.views(name)]
+    assert [view.name for view in views] == ["generator/block1_attention", "discriminator/block1_attention"]
+    assert views[0].labels[:12] == [*"0123456789", "0", "1"] and len(views[1].labels) == 50
+    assert all(view.images.shape == (50, 16, 16, 1) for view in views)
+    names, means = views[0].table()
+    assert names == [*"0123456789"]
+    np.testing.assert_allclose(means[3], views[0].layout[3::10].mean(axis=(0, 1, 2)), rtol=1e-4)
 
 
 @pytest.fixture
@@ -265,7 +268,7 @@ def test_real_images_of_a_class_that_are_equal_leave_out_their_spread_alone(netw
 
 def test_validation_data_that_are_all_left_out_leave_the_scores_without_them(networks, tmp_path, corrupt, caplog):
     evaluator = make_evaluator(tmp_path, networks, **corrupt)
-    assert {name.split("/")[0] for name in evaluator.scalars()} == {"generator"}
+    assert set(evaluator.probes) == {"generator"}
     assert "no validation image can be used" in caplog.text
     assert set(evaluator.evaluate()) == {"label_accuracy", "classifier_score"} and set(evaluator.pictures())
     for name in ("frechet_distance", "kernel_distance", "precision, recall", "spread_ratio", "frechet_distance_floor"):

@@ -7,7 +7,7 @@ from skimage import metrics as skimage_metrics
 
 from gan_test_case import fake_inception
 from inpainting_test_case import small_params
-from trainers.configs.networks import build_inpainting_generator
+from trainers.configs.networks import build_critics, build_inpainting_generator
 from trainers.data import masks
 from trainers.evaluation import fills, inception_features, inpainting_evaluator
 
@@ -130,9 +130,21 @@ def test_pictures_show_a_row_an_image(evaluator):
     np.testing.assert_array_equal(masked[outside], original[outside])
 
 
-def test_scalars_watch_the_attentive_layer(evaluator):
-    names = {"rho", "t", "layout_entropy", "entities_in_use", "region_deviation", "orthogonality"}
-    assert set(evaluator.scalars()) == {f"generator/attentive_attention/{name}" for name in names}
+def test_probe_watches_the_attentive_layer_in_the_hole_and_outside(evaluator):
+    (view,) = evaluator.probes["generator"].views("generator")
+    assert view.name == "generator/attentive_attention" and view.images.shape == (6, 32, 32, 3)
+    names, means = view.table()
+    assert names == ["hole", "known"]
+    np.testing.assert_allclose(means[0], view.layout[:, 2:6, 2:6].mean(axis=(0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(means.sum(axis=1), 1.0, rtol=1e-4)
+
+
+def test_probes_watch_the_attentive_layers_of_critics():
+    params = small_params(task__model__critic__attention="attentive_normalization")
+    critics = build_critics(params)
+    evaluator = inpainting_evaluator.InpaintingEvaluator(params, build_inpainting_generator(params), critics)
+    names = [view.name for name, probe in evaluator.probes.items() for view in probe.views(name)]
+    assert names == ["generator/attentive_attention", *(f"{name}_critic/attention3" for name in critics)]
 
 
 def test_inception_gives_a_distance_for_each_mask(tmp_path, monkeypatch):
@@ -165,7 +177,7 @@ def test_validation_data_that_are_all_left_out_leave_no_scores(tmp_path, caplog)
         task__validation_data__skip_corrupt="true",
     )
     evaluator = inpainting_evaluator.InpaintingEvaluator(params, build_inpainting_generator(params))
-    assert evaluator.scalars() == evaluator.evaluate() == evaluator.pictures() == {}
+    assert evaluator.probes == evaluator.evaluate() == evaluator.pictures() == {}
     assert "no validation image can be used" in caplog.text and "0 images" in evaluator.table({})
 
 

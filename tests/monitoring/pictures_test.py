@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from gan_test_case import contents
-from trainers.monitoring import pictures, summaries
+from trainers.monitoring import pictures
 
 RANDOM = np.random.default_rng(0)
 # Two layouts that give the upper half to entity 0 and the lower half to entity 1.
@@ -80,8 +80,3 @@ def test_write_png_writes_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         pictures.write_png(str(tmp_path / "image.png"), np.ones((2, 2, 3), np.uint8))
     assert contents(tmp_path)[str(tmp_path / "image.png")] == before
-
-
-@pytest.mark.parametrize("name", ["image_grid", "layout_grid", "to_uint8", "write_png"])
-def test_summaries_name_the_pictures_too(name):
-    assert getattr(summaries, name) is getattr(pictures, name)

@@ -30,7 +30,7 @@ def public_names(module):
     return getattr(module, "__all__", [name for name in own if not name.startswith("_")])
 
 
-@pytest.mark.parametrize("name", ["layers", "losses", "models", "ops", "regularizers"])
+@pytest.mark.parametrize("name", ["callbacks", "layers", "losses", "models", "ops", "regularizers"])
 def test_every_public_name_is_exercised(name):
     module = importlib.import_module(f"keras_an.{name}")
     names = public_names(module)
@@ -43,7 +43,7 @@ def test_the_package_shows_its_layer_and_modules():
     assert all(hasattr(keras_an, name) for name in keras_an.__all__)
 
 
-@pytest.mark.parametrize("name", ["layers", "losses", "models", "ops"])
+@pytest.mark.parametrize("name", ["callbacks", "layers", "losses", "models", "ops"])
 def test_public_names_are_sorted(name):
     names = importlib.import_module(f"keras_an.{name}").__all__
     assert list(names) == sorted(names)
@@ -58,7 +58,7 @@ def functions_of(public):
     return [inspect.unwrap(members[name]) for name in names if inspect.isfunction(members[name])]
 
 
-@pytest.mark.parametrize("name", ["layers", "losses", "models", "ops", "regularizers"])
+@pytest.mark.parametrize("name", ["callbacks", "layers", "losses", "models", "ops", "regularizers"])
 def test_every_public_signature_is_typed(name):
     module = importlib.import_module(f"keras_an.{name}")
     missing = []

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import app
 
 from gan_test_case import RUN, SCORES, call_main, contents, override_of, summaries_of, train_gan, trained_run
+from keras_an_tensorboard import summaries
 from trainers import configs
 from trainers.data import input_pipelines
 from trainers.training import gan_trainer
@@ -55,7 +56,7 @@ def test_run_leaves_checkpoints_pictures_and_its_configuration(run):
 def test_pictures_are_rows_of_classes_and_of_layouts(run):
     model_dir, _ = run
     side = 10 * 8 + 9 * 2
-    shapes = {"samples": (side, side, 3), "layouts": (side, (2 + 3) * 8 + 4 * 2, 3)}
+    shapes = {"samples": (side, side, 3), "layouts": (22 + 8 * 98 - 2, (3 + 3) * 98 - 2, 3)}
     found = summaries_of(model_dir / "validation")
     for name, shape in shapes.items():
         picture = tf.io.decode_png((model_dir / f"{name}.png").read_bytes()).numpy()
@@ -65,29 +66,47 @@ def test_pictures_are_rows_of_classes_and_of_layouts(run):
         np.testing.assert_array_equal(tf.io.decode_png(image), picture)
 
 
-def test_training_scalars_are_losses_speed_and_statistics_of_every_layer(run):
+def test_training_summaries_are_in_few_groups(run):
     model_dir, _ = run
     found = summaries_of(model_dir / "train")
-    statistics = ("rho", "t", "layout_entropy", "entities_in_use", "region_deviation", "orthogonality")
-    expected = {
-        "images_per_second",
-        *(f"losses/{name}" for name in gan_trainer.METRICS),
-        *(f"{layer}/{name}" for layer in LAYERS for name in statistics),
+    layers = [f"3_attention/{layer}" for layer in LAYERS]
+    networks = ("generator", "discriminator")
+    scalars = {
+        *(f"1_losses/{name}" for name in gan_trainer.METRICS if not name.endswith(("_norm", "_square"))),
+        *(f"{layer}/{name}" for layer in layers for name in summaries.STATISTICS),
+        *(f"{group}/{name}" for group in ("4_gradients", "6_learning_rate") for name in networks),
+        *(f"5_speed/{name}" for name in ("images_per_second", "share_outside_steps", "memory_gib")),
+        *(f"7_spread/discriminator_{name}" for name in ("real_low", "real_high", "fake_low", "fake_high")),
     }
-    assert set(found) == {"configuration", "networks", *expected}
-    for tag in expected:
+    pictured = {f"{group}/{layer}" for layer in LAYERS for group in ("assignments", "interactive", "layouts")}
+    pictured |= {f"{layer}/{name}" for layer in layers for name in ("cosines", "shares")}
+    texts = {f"run/{name}" for name in ("1_command", "2_configuration", "3_networks", "4_devices", "5_versions")}
+    once = {*texts, "custom_scalars__config__", "_hparams_/session_start_info"}
+    assert set(found) - {"health"} == scalars | pictured | once
+    assert all(set(found[tag]) == {4, 8} for tag in pictured) and all(set(found[tag]) == {0} for tag in once)
+    for tag in scalars:
         assert set(found[tag]) == {4, 8}, tag
         assert all(np.isfinite(value) for value in found[tag].values()), tag
-    for layer in LAYERS:
+    for layer in layers:
         assert found[f"{layer}/rho"][8] != 0.0
         assert 0.0 < found[f"{layer}/layout_entropy"][8] <= 1.0
         assert found[f"{layer}/entities_in_use"][8] in np.float32([1 / 3, 2 / 3, 1.0])
         assert 0.0 < found[f"{layer}/region_deviation"][8] <= 1.0 + 1e-5
+    for name in ("real", "fake"):
+        low, mean, high = (
+            found[tag][8]
+            for tag in (
+                f"7_spread/discriminator_{name}_low",
+                f"1_losses/discriminator_{name}",
+                f"7_spread/discriminator_{name}_high",
+            )
+        )
+        assert low < mean < high and mean - low == pytest.approx(high - mean, rel=1e-3)
 
 
 def test_configuration_is_a_text_of_tensorboard(run):
     model_dir, _ = run
-    (text,) = summaries_of(model_dir / "train")["configuration"].values()
+    (text,) = summaries_of(model_dir / "train")["run/2_configuration"].values()
     indented = text.item().decode("utf-8").splitlines()
     assert all(line.startswith("    ") for line in indented)
     assert "\n".join(line[4:] for line in indented) + "\n" == (model_dir / "params.yaml").read_text(encoding="utf-8")
@@ -95,7 +114,7 @@ def test_configuration_is_a_text_of_tensorboard(run):
 
 def test_cost_of_the_networks_is_a_text_of_tensorboard(run):
     model_dir, _ = run
-    (text,) = summaries_of(model_dir / "train")["networks"].values()
+    (text,) = summaries_of(model_dir / "train")["run/3_networks"].values()
     rows = [line.split("|")[1].strip() for line in text.item().decode("utf-8").splitlines()[2:]]
     assert rows == ["generator", "discriminator"]
 
@@ -103,9 +122,10 @@ def test_cost_of_the_networks_is_a_text_of_tensorboard(run):
 def test_validation_scalars_are_the_scores(run):
     model_dir, _ = run
     found = summaries_of(model_dir / "validation")
-    assert set(found) == {*SCORES, "samples", "layouts"}
-    for name in SCORES:
-        assert set(found[name]) == {8} and np.isfinite(found[name][8])
+    scores = {f"2_scores/{name}" for name in SCORES}
+    assert set(found) == {*scores, "samples", "layouts", "_hparams_/session_start_info"}
+    for tag in scores:
+        assert set(found[tag]) == {8} and np.isfinite(found[tag][8])
 
 
 def test_run_prints_its_scores_and_where_to_look(run):
@@ -113,7 +133,8 @@ def test_run_prints_its_scores_and_where_to_look(run):
     assert f"Step 8 of 8 in {model_dir}" in printed
     scores = summaries_of(model_dir / "validation")
     for name in ("label_accuracy", "frechet_distance", "precision"):
-        assert re.search(rf"^{name} +{scores[name][8]:.4f} +50 +1\b", printed, re.MULTILINE), name
+        value = scores[f"2_scores/{name}"][8]
+        assert re.search(rf"^{name} +{value:.4f} +50 +1\b", printed, re.MULTILINE), name
     assert "not an FID" in printed
     assert f"-m tensorboard.main --logdir {model_dir}" in printed
     assert f"{model_dir}/samples.png" in printed and f"{model_dir}/layouts.png" in printed
@@ -137,7 +158,7 @@ def test_more_train_steps_go_on_from_the_checkpoint_also_on_other_devices(copy_o
     assert f"Restored {copy_of_run}/ckpt-8" in caplog.text
     assert tf.train.latest_checkpoint(str(copy_of_run)) == str(copy_of_run / "ckpt-10")
     found = summaries_of(copy_of_run / "train")
-    assert set(found["losses/generator_loss"]) == {4, 8, 10} and set(found["configuration"]) == {0}
+    assert set(found["1_losses/generator_loss"]) == {4, 8, 10} and set(found["run/2_configuration"]) == {0, 8}
     assert configs.load_params(copy_of_run / "params.yaml").trainer.train_steps == 10
 
 

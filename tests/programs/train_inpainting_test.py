@@ -43,10 +43,19 @@ def test_run_leaves_checkpoints_pictures_summaries_and_its_configuration(run):
     assert names == {*checkpoints, "checkpoint", "completions.png", "params.yaml", "train", "validation"}
     assert configs.load_params(run / "params.yaml") == configs.resolve("inpainting_photos64", params_override=RUN)
     losses, scores = summaries_of(run / "train"), summaries_of(run / "validation")
-    assert set(losses["losses/hole_l1"]) == {2, 4} and set(losses["losses/critic_loss"]) == {4}
-    wanted = {f"losses/{name}" for name in inpainting_trainer.ADVERSARIAL_METRICS}
-    assert wanted | {"images_per_second", "generator/attentive_attention/layout_entropy"} <= set(losses)
-    assert {"completions", "center/psnr_hole", "strokes/ssim_hole", "center/l1_hole_biharmonic"} <= set(scores)
+    assert set(losses["1_losses/hole_l1"]) == {2, 4} and set(losses["1_losses/critic_loss"]) == {4}
+    metrics = inpainting_trainer.ADVERSARIAL_METRICS
+    wanted = {f"1_losses/{name}" for name in metrics if not name.endswith(("_norm", "_square"))}
+    wanted |= {
+        "4_gradients/generator",
+        "4_gradients/critic",
+        "7_spread/critic_real_low",
+        "6_learning_rate/discriminator",
+    }
+    wanted |= {"3_attention/generator/attentive_attention/layout_entropy", "layouts/generator/attentive_attention"}
+    assert wanted <= set(losses)
+    wanted = {f"2_scores/{name}" for name in ("center/psnr_hole", "strokes/ssim_hole", "center/l1_hole_biharmonic")}
+    assert {"completions", *wanted} <= set(scores)
 
 
 @pytest.mark.slow
@@ -95,7 +104,7 @@ def test_a_folder_of_photographs_and_one_of_masks_train(tmp_path):
         f",{PRETRAINING}"
     )
     train(tmp_path / "run", override=override_of(RUN, where), experiment="inpainting_folder256")
-    coverage = summaries_of(tmp_path / "run" / "train")["losses/mask_coverage"][4]
+    coverage = summaries_of(tmp_path / "run" / "train")["1_losses/mask_coverage"][4]
     assert float(coverage) == pytest.approx(16 * 6 / 32**2)
 
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-FOLDERS = ("keras_an", "trainers", "tools", "examples", "tests")
+FOLDERS = ("keras_an", "keras_an_tensorboard", "trainers", "tools", "examples", "tests")
 RULES = ("py_library", "py_binary", "pytest_test")
 RUNNER = "run_pytest"  # `pytest_test` adds it to each test
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-    for folder in ("keras_an", "trainers", "tools", "examples", "tests")
+    for folder in ("keras_an", "keras_an_tensorboard", "trainers", "tools", "examples", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 TEST_MODULES = {path.stem for path in (ROOT / "tests").rglob("*.py")}
@@ -57,7 +57,8 @@ def first_party(name):
 
 
 def test_every_folder_is_looked_at():
-    assert {name.split(".")[0] for name in SOURCES} == {"keras_an", "trainers", "tools", "examples", "tests"}
+    folders = {"keras_an", "keras_an_tensorboard", "trainers", "tools", "examples", "tests"}
+    assert {name.split(".")[0] for name in SOURCES} == folders
     assert {"trainers.train_gan", "tools.export_saved_model"} <= set(MAINS)
     assert "keras_an.backend.ops" in imports_of("keras_an.ops.regions")
 
@@ -66,7 +67,7 @@ def test_keras_an_knows_neither_trainers_nor_tools():
     assert not importers("keras_an", "trainers", "tools", "examples")
 
 
-@pytest.mark.parametrize("package", ["keras_an", "trainers", "tools", "examples"])
+@pytest.mark.parametrize("package", ["keras_an", "keras_an_tensorboard", "trainers", "tools", "examples"])
 def test_nothing_imports_tests(package):
     assert not importers(package, "tests", *TEST_MODULES)
 
@@ -74,6 +75,23 @@ def test_nothing_imports_tests(package):
 def test_only_the_backend_imports_tensorflow_or_keras():
     found = importers("keras_an", "tensorflow", "keras", "tf_keras")
     assert found and all(line.startswith("keras_an.backend imports ") for line in found)
+
+
+def test_what_tensorboard_imports_knows_neither_keras_nor_the_house():
+    assert not importers("keras_an_tensorboard", "tensorflow", "keras", "tf_keras", "keras_an", "trainers", "tools")
+
+
+def test_the_package_imports_tensorboard_where_it_is_called_alone():
+    at_import = {
+        f"{name} imports {module}"
+        for name in SOURCES
+        if is_in(name, "keras_an")
+        for node in tree_of(name).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for module in [getattr(node, "module", None) or node.names[0].name]
+        if module.split(".")[0] in ("tensorboard", "keras_an_tensorboard")
+    }
+    assert at_import == set() and importers("keras_an.callbacks", "tensorboard", "keras_an_tensorboard")
 
 
 def test_only_the_backend_imports_keras_in_programs():
@@ -113,12 +131,13 @@ FLOORS = (
     ("trainers.data",),
     ("trainers.configs", "trainers.monitoring", "trainers.cpu"),
     ("keras_an",),
-    ("keras_an.models",),
+    ("keras_an.models", "keras_an.callbacks"),
     ("keras_an.layers",),
     ("keras_an.regularizers",),
     ("keras_an.ops", "keras_an.losses"),
     ("keras_an.checks",),
     ("keras_an.backend",),
+    ("keras_an_tensorboard",),
 )
 
 
@@ -136,7 +155,7 @@ def room_of(name):
 
 def arrows():
     """Pairs of a module and one of the house that it imports; what an `__init__` imports, its package does."""
-    names = [name for name in SOURCES if name.split(".")[0] in ("keras_an", "trainers", "tools")]
+    names = [name for name in SOURCES if name.split(".")[0] not in ("examples", "tests")]
     pairs = {(name.removesuffix(".__init__"), module_of(imported)) for name in names for imported in imports_of(name)}
     return {(name, other) for name, other in pairs if other and name != other and not is_in(other, "tests")}
 

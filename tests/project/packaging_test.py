@@ -57,21 +57,28 @@ def unpacked(archives, tmp_path_factory):
 
 def test_wheel_holds_the_package_and_nothing_else(unpacked):
     files = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "keras_an").rglob("*.py")}
+    packages = ("keras_an", "keras_an_tensorboard")
+    sources = {str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*.py")}
     info = f"keras_an-{VERSION}.dist-info/"
-    assert {file for file in files if not file.startswith(info)} == {*sources, "keras_an/py.typed"}
+    assert {file for file in files if not file.startswith(info)} == {
+        *sources,
+        "keras_an/py.typed",
+        "keras_an_tensorboard/static/index.js",
+    }
+    entry_points = (unpacked / info / "entry_points.txt").read_text("utf-8")
+    assert "[tensorboard_plugins]\nkeras_an_layouts = keras_an_tensorboard.plugin:LayoutsLoader" in entry_points
     assert f"{info}METADATA" in files and any(file.startswith(info) and file.endswith("LICENSE") for file in files)
 
 
 def test_source_distribution_holds_no_trainers_and_no_tests(archives):
     with tarfile.open(archives[1]) as source:
         folders = {name.split("/")[1] for name in source.getnames() if name.count("/") > 1}
-    assert folders == {"keras_an", "keras_an.egg-info"}
+    assert folders == {"keras_an", "keras_an_tensorboard", "keras_an.egg-info"}
 
 
 def test_version_and_extras(archives, unpacked):
     metadata = email.message_from_string((unpacked / f"keras_an-{VERSION}.dist-info/METADATA").read_text("utf-8"))
-    extras = {"tensorflow", "metrics", "train", "jax", "torch", "addons", "test", "dev"}
+    extras = {"tensorflow", "tensorboard", "metrics", "train", "jax", "torch", "addons", "test", "dev"}
     assert metadata["Version"] == VERSION and set(metadata["Requires-Python"].split(",")) == {">=3.9", "<3.14"}
     assert extras <= set(metadata.get_all("Provides-Extra"))
     assert [path.name.split("-")[1] for path in archives] == [VERSION, f"{VERSION}.tar.gz"]

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import plugin_event_accumulator
 
 from gan_test_case import small_params, summaries_of
+from keras_an_tensorboard.health import LayerView
 from trainers.training import loop, validation
 from trainers.training.checkpoints import NotFiniteError
 
@@ -46,6 +47,9 @@ class CountingTrainer:
     def set_learning_rates(self):
         self.rates_set = True
 
+    def learning_rates(self):
+        return {"generator": 0.5}
+
     def checkpoint_items(self):
         return {name: getattr(self, name) for name in ("step", "total", "skipped_batches", "weight")}
 
@@ -66,16 +70,26 @@ class CountingTrainer:
         }
 
 
+class ConstantProbe:
+    """A layer of two entities, each of which has more of its half of the map, or as much as the other."""
+
+    def __init__(self, share=0.75):
+        self.share = share
+
+    def views(self, network):
+        layout = np.full((2, 4, 4, 2), self.share, np.float32)
+        layout[:, :2, :, 0] = layout[:, 2:, :, 1] = 1.0 - self.share
+        return [LayerView(f"{network}/layer", np.ones((2, 4, 4, 3), np.float32), layout, 0.25, np.eye(2, 3))]
+
+
 class FixedEvaluator:
     """Gives the same scores and pictures at every step."""
 
     made_of = "two images"
+    probes = {"generator": ConstantProbe()}
 
     def __init__(self):
         self.evaluations = 0
-
-    def scalars(self):
-        return {"generator/layer/rho": 0.25}
 
     def evaluate(self):
         self.evaluations += 1
@@ -144,21 +158,38 @@ def test_summaries_hold_the_mean_losses_since_the_last_report(tmp_path):
     make_loop(tmp_path, CountingTrainer()).train(validate=False)
     found = summaries_of(tmp_path / "train")
     # Steps 1 to 5, reached in calls of 3, 1 and 1; then 6 to 10.
-    assert {step: float(value) for step, value in found["losses/generator_loss"].items()} == {5: 3.0, 10: 8.0}
-    assert {step: float(value) for step, value in found["losses/discriminator_real"].items()} == {5: 2.0, 10: 2.0}
-    assert {step: float(value) for step, value in found["generator/layer/rho"].items()} == {5: 0.25, 10: 0.25}
-    assert set(found["images_per_second"]) == {5, 10}
-    assert all(value > 0 for value in found["images_per_second"].values())
+    expected = {
+        "1_losses/generator_loss": (3.0, 8.0),
+        "1_losses/discriminator_real": (2.0, 2.0),
+        "3_attention/generator/layer/rho": (0.25, 0.25),
+        "4_gradients/generator": (0.5, 0.5),
+        "6_learning_rate/generator": (0.5, 0.5),
+    }
+    for tag, values in expected.items():
+        assert {step: float(value) for step, value in found[tag].items()} == dict(zip((5, 10), values)), tag
+    for name in ("images_per_second", "memory_gib"):
+        assert all(found[f"5_speed/{name}"][step] > 0 for step in (5, 10))
+    assert all(0 <= found["5_speed/share_outside_steps"][step] < 1 for step in (5, 10))
 
 
-def test_configuration_is_written_once_at_the_start(tmp_path):
+def test_a_dead_layer_is_a_warning_and_a_text(tmp_path, caplog):
+    evaluator = FixedEvaluator()
+    evaluator.probes = {"generator": ConstantProbe(0.5)}
+    make_loop(tmp_path, CountingTrainer(), evaluator).train(validate=False)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("Step 5: generator/layer may be dead: its layout tells nothing: the entropy is 1.000")
+    (health,) = summaries_of(tmp_path / "train")["health"].items()  # it is the same at step 10
+    assert health[0] == 5 and b"**generator/layer** may be dead: its layout" in health[1].item()
+
+
+def test_configuration_is_written_at_each_start(tmp_path):
     make_loop(tmp_path, CountingTrainer()).train(validate=False)
     resumed = make_loop(tmp_path, CountingTrainer(), train_steps=12)
     resumed.restore()
     resumed.train(validate=False)
-    configuration = summaries_of(tmp_path / "train")["configuration"]
-    assert list(configuration) == [0]
-    assert b"    latent_dim: 8" in configuration[0].item()
+    configuration = summaries_of(tmp_path / "train")["run/2_configuration"]
+    assert list(configuration) == [0, 10]
+    assert b"    train_steps: 10" in configuration[0].item() and b"    train_steps: 12" in configuration[10].item()
 
 
 def test_restore_goes_on_from_the_step_and_the_data(tmp_path):
@@ -197,7 +228,7 @@ def test_recoveries_go_further_back_and_end_at_their_limit(tmp_path, caplog):
     training_loop = make_loop(tmp_path, trainer, max_recoveries=2, checkpoint_interval=3)
     with caplog.at_level(logging.WARNING, logger="absl"), pytest.raises(NotFiniteError) as stopped:
         training_loop.train(validate=False)
-    went_back = [record.getMessage() for record in caplog.records]
+    went_back = [record.getMessage() for record in caplog.records if record.name == "absl"]  # not TensorFlow
     assert [message.split("ckpt-")[1][0] for message in went_back] == ["9", "6"]
     message = str(stopped.value)
     assert "Step 9:" in message and "generator_loss nan" in message and "generator_gradient_norm nan" in message
@@ -354,7 +385,7 @@ def test_validation_runs_at_its_interval_and_at_the_end_where_wanted(tmp_path):
     make_loop(tmp_path, CountingTrainer(), evaluator, validation_interval=6).train(validate=True)
     found = summaries_of(tmp_path / "validation")
     assert evaluator.evaluations == 2
-    assert {step: float(value) for step, value in found["label_accuracy"].items()} == {6: 0.5, 10: 0.5}
+    assert {step: float(value) for step, value in found["2_scores/label_accuracy"].items()} == {6: 0.5, 10: 0.5}
     assert set(found["samples"]) == {6, 10}
     picture = tf.io.decode_png((tmp_path / "samples.png").read_bytes())
     np.testing.assert_array_equal(picture, np.full((4, 6, 3), 7))
@@ -436,17 +467,17 @@ def test_restart_has_tensorboard_forget_what_came_after_the_checkpoint(tmp_path,
     killed.close()
     for path in [*tmp_path.glob("ckpt-8*"), *tmp_path.glob("ckpt-7*")]:
         path.unlink()  # the newest may be damaged
-    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, killed_at))
+    assert shown_by_tensorboard(tmp_path / "train", "1_losses/generator_loss") == list(range(1, killed_at))
     time.sleep(1.0)  # names of event files are of the second
     resumed = make_loop(tmp_path, CountingTrainer(), **{**options, "validation_interval": 1000})
     resumed.restore()
     assert resumed.step == max(begins - 1, 0)
     resumed.train(validate=False)
     resumed.close()
-    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, 11))
-    assert shown_by_tensorboard(tmp_path / "train", "configuration") == [0]
+    assert shown_by_tensorboard(tmp_path / "train", "1_losses/generator_loss") == list(range(1, 11))
+    assert shown_by_tensorboard(tmp_path / "train", "run/2_configuration") == ([0, begins - 1] if begins else [0])
     if killed_at > 7:  # its evaluation is of another way
-        assert shown_by_tensorboard(tmp_path / "validation", "label_accuracy") == []
+        assert shown_by_tensorboard(tmp_path / "validation", "2_scores/label_accuracy") == []
 
 
 def test_recovery_has_tensorboard_forget_what_is_done_again(tmp_path):
@@ -454,7 +485,14 @@ def test_recovery_has_tensorboard_forget_what_is_done_again(tmp_path):
     training_loop = make_loop(tmp_path, trainer, summary_interval=1, steps_per_loop=1)
     training_loop.train(validate=False)
     training_loop.close()
-    assert shown_by_tensorboard(tmp_path / "train", "losses/generator_loss") == list(range(1, 11))
+    assert shown_by_tensorboard(tmp_path / "train", "1_losses/generator_loss") == list(range(1, 11))
+
+
+def test_events_hold_fewer_pictures_of_long_runs_and_those_of_the_last_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "has_pictures", lambda index: index == 2)
+    make_loop(tmp_path, CountingTrainer(), validation_interval=2).train(validate=True)
+    found = summaries_of(tmp_path / "validation")
+    assert set(found["samples"]) == {4, 10} and set(found["2_scores/label_accuracy"]) == {2, 4, 6, 8, 10}
 
 
 class FailingEvaluator(FixedEvaluator):
@@ -482,7 +520,7 @@ def test_evaluation_that_fails_is_logged_and_counted_and_training_goes_on(tmp_pa
     }
     assert "The evaluation of step 4 failed" in caplog.text and "Traceback" in caplog.text
     assert training_loop.last_scores() is None and evaluator.evaluations == 3  # not again
-    assert set(summaries_of(tmp_path / "validation")["label_accuracy"]) == {8}
+    assert set(summaries_of(tmp_path / "validation")["2_scores/label_accuracy"]) == {8}
 
 
 def test_worker_that_is_lost_in_an_evaluation_ends_the_run(tmp_path):
@@ -623,7 +661,7 @@ def test_continuous_evaluation_scores_checkpoints_as_they_come_and_ends_with_the
     train_to(4)
     scores = make_loop(tmp_path, trainer, Evaluator(), **BEST).evaluate_continuously()
     assert seen == [4, 6, 10] and scores == {"step": 10, "label_accuracy": 0.5}
-    assert set(summaries_of(tmp_path / "validation")["label_accuracy"]) == {4, 6, 10}
+    assert set(summaries_of(tmp_path / "validation")["2_scores/label_accuracy"]) == {4, 6, 10}
     assert checkpoints(tmp_path) == [10] and not (tmp_path / "run.lock").exists()
 
 

@@ -3,12 +3,14 @@
 python -m tools.benchmarks.training
 python -m tools.benchmarks.training --image_batches=32x16 --xla --steps_per_loop=1,20
 python -m tools.benchmarks.training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
+python -m tools.benchmarks.training --image_batches= --summaries=gan_digits32
 
 python -m tools.benchmarks.training --kinds=gan,reconstruction,adversarial --baseline=PATH_OF_ANOTHER_CLONE
 
 Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
 `--peak_memory`, the peak memory of the process, one each; with `--pipeline`, images/s that the input pipeline delivers
-on its own. The networks are the paper's, on random images; `--base_channels` makes them narrower.
+on its own; with `--summaries`, the seconds between two summaries of an experiment, with a summary and without in turn,
+and the bytes of its events. The networks are the paper's, on random images; `--base_channels` makes them narrower.
 
 With `--baseline` it prints how this clone's steps compare with those of another version, which run in a process of
 their own with the packages of this one. The two take turns, and so may be compared on a machine that is not idle.
@@ -16,6 +18,7 @@ their own with the packages of this one. The two take turns, and so may be compa
 
 import itertools
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -50,6 +53,7 @@ flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
 flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
 flags.DEFINE_bool("pipeline", False, "Whether to time the input pipeline too.")
+flags.DEFINE_list("summaries", [], "Experiments of GANs on bundled data whose summaries are timed.")
 flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the first measurement.")
 
 
@@ -59,7 +63,7 @@ def main(argv):
 
 def benchmark():
     """Measures what the flags say and prints the tables; raises `program.ToolError` where one cannot be measured."""
-    sizes = [parsed_size(text) for text in FLAGS.image_batches]
+    sizes = [parsed_size(text) for text in FLAGS.image_batches if text]
     loops, replicas = program.positive_integers("steps_per_loop"), program.positive_integers("replicas")
     if not set(FLAGS.kinds) <= set(training_steps.KINDS):
         raise program.ToolError(f"--kinds must be of {training_steps.KINDS}. Received: --kinds={','.join(FLAGS.kinds)}")
@@ -72,6 +76,16 @@ def benchmark():
     if max(replicas) > 1:
         training_steps.make_devices(max(replicas))
     check_replicas(replicas, sizes)
+    if FLAGS.summaries:
+        print(
+            "| experiment | steps | seconds without | with | of a summary | % | KB with pictures | without | MB a day |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|")
+        for experiment in FLAGS.summaries:
+            print(summary_line(experiment), flush=True)
+        print()
+    if not sizes:
+        return
     if FLAGS.print_peak:
         first = next(specifications(FLAGS.kinds, sizes, [1], [2]))
         training_steps.make_call(**{**first, "xla": FLAGS.xla})()
@@ -154,6 +168,61 @@ def time_lines(measurements):
             f"{value / none:.2f}" if none else "",
         )
         yield f"| {' | '.join(map(str, cells))} |"
+
+
+def summary_line(experiment):
+    """A row: the steps between two summaries at the default interval, with the summary and without, in turn."""
+    import tensorflow as tf
+
+    from trainers import configs
+    from trainers.evaluation.gan_evaluator import GanEvaluator  # noqa: TID251 - what its probes cost is measured
+    from trainers.monitoring.event_writers import EventWriters
+    from trainers.monitoring.run_summaries import RunSummaries, has_pictures
+    from trainers.training.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
+
+    params = configs.resolve(experiment, params_override="runtime.distribution_strategy=one_device")
+    interval, strategy = params.trainer.summary_interval, tf.distribute.get_strategy()
+    trainer, model = GanTrainer(params, strategy), params.task.model
+    batch_size = params.task.train_data.global_batch_size
+    shape = (batch_size, model.resolution, model.resolution, model.image_channels)
+    batch = {"image": tf.zeros(shape), "label": tf.zeros(batch_size, tf.int32)}
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    with tempfile.TemporaryDirectory() as folder:
+        probes = GanEvaluator(params, folder, trainer.ema_generator, trainer.discriminator).probes
+        writers = EventWriters(folder)
+        written, seconds, sizes = RunSummaries(params, folder, writers, probes), [], {}
+
+        def steps():
+            return {name: float(value) for name, value in trainer.train(iterator, tf.constant(interval)).items()}
+
+        def summary(index=1):
+            path, before = os.path.join(folder, "train"), written.seconds
+            size = _bytes_below(path)
+            written.write(index * interval, losses, 1.0, 1.0, trainer.learning_rates())
+            writers.get("train").flush()
+            sizes[has_pictures(index)] = _bytes_below(path) - size
+            seconds.append(written.seconds - before)
+
+        losses = steps()
+        summary(129)  # scalars alone
+        summary()
+        seconds.clear()
+        calls = {"without": steps, "with": lambda: (steps(), summary())}
+        medians = interleaved_medians(calls, FLAGS.timed_calls)
+        writers.close()
+    own = statistics.median(seconds)
+    per_day = int(86_400 / (medians["without"] + own))
+    pictured = sum(has_pictures(index) for index in range(1, per_day + 1))
+    megabytes = (pictured * sizes[True] + (per_day - pictured) * sizes[False]) / 1e6
+    return (
+        f"| {experiment} | {interval} | {medians['without']:.2f} | {medians['with']:.2f} | {own:.3f} | "
+        f"{100 * own / medians['without']:.2f} | {sizes[True] / 1e3:.0f} | {sizes[False] / 1e3:.1f} | {megabytes:.0f} "
+        "|"
+    )
+
+
+def _bytes_below(folder):
+    return sum(entry.stat().st_size for entry in os.scandir(folder)) if os.path.isdir(folder) else 0
 
 
 def _but_attention(specification):

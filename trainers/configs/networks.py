@@ -126,6 +126,7 @@ def _arguments(params, network):
     """What both networks take, from the groups that they share and their own."""
     model, arguments = params.task.model, dataclasses.asdict(network)
     options = _attentive_options(params, arguments.pop("entity_stddev"))
+    options["self_sampling"] = arguments.pop("self_sampling")
     return {
         "resolution": model.resolution,
         "num_classes": model.num_classes,

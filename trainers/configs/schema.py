@@ -16,14 +16,15 @@ class NetworkConfig:
     """A generator or a discriminator.
 
     attention_blocks: the blocks, from 1, that carry the model's attention. num_entities: entities of Attentive
-    Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. base_channels:
-    channels at full resolution.
+    Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. self_sampling:
+    whether the layout sees randomly drawn positions in training. base_channels: channels at full resolution.
     """
 
     base_channels: int = 64
     attention_blocks: list[int] = dataclasses.field(default_factory=lambda: [1])
     num_entities: int = 16
     entity_stddev: Optional[float] = None
+    self_sampling: bool = True
     spectral_normalization: bool = True
 
 

@@ -7,18 +7,18 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from keras_an_tensorboard.pictures import layout_picture
 from trainers.data import input_pipelines
 from trainers.evaluation import contents, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
 from trainers.evaluation.score_names import table
 from trainers.monitoring import summaries
-from trainers.monitoring.pictures import image_grid, layout_grid, to_uint8
+from trainers.monitoring.pictures import image_grid, to_uint8
 
 _FIXED_INPUTS = 50  # images on which the attentive layers are watched
 _SAMPLES_PER_CLASS = 10
 _MOST_CLASSES = 20  # in a picture
-_LAYOUT_ROWS = 10
 _LEAST_IMAGES = 4  # of which precision and recall take the third neighbour
 # Of a data set: what plays no part where all of its images are seen once, in order.
 _INDIFFERENT = ("global_batch_size", "random_flip", "cache", "shuffle_buffer_size")
@@ -37,7 +37,7 @@ class GanEvaluator:
         params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
         generator: `keras.Model` from `[z, label]` to images in [-1, 1], the averaged one.
-        discriminator: `keras.Model` from `[image, label]` to logits; None where `scalars` and `pictures` are not used.
+        discriminator: `keras.Model` from `[image, label]` to logits; None where `probes` and `pictures` are not used.
         strategy: the `tf.distribute.Strategy` of the generator, or None for TensorFlow's default.
         seed: integer, of the noise; None is `runtime.seed`.
 
@@ -80,13 +80,14 @@ class GanEvaluator:
         self._real = None
         self._probes = {}
         if discriminator is not None:
-            self._probes = {"generator": summaries.AttentionProbe(generator, self._latents(_FIXED_INPUTS))}
+            inputs = self._latents(_FIXED_INPUTS)
+            self._probes = {"generator": summaries.AttentionProbe(generator, inputs, labels=inputs[1])}
             batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS), None)
             if batch is None:
                 logging.warning("Without statistics of the discriminator: no validation image can be used")
                 return
             inputs = [batch["image"], batch["label"]]
-            self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs)
+            self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs, *inputs)
 
     @property
     def made_of(self):
@@ -97,12 +98,10 @@ class GanEvaluator:
         """The scores of `evaluate` as lines of text."""
         return table(scores, self._task.evaluation.num_samples, self._seed)
 
-    def scalars(self):
-        """Statistics of every attentive layer on fixed latents and fixed test images, floats by name."""
-        result = {}
-        for name, probe in self._probes.items():
-            result.update(probe.scalars(name))
-        return result
+    @property
+    def probes(self):
+        """`AttentionProbe` by network, on fixed latents and fixed test images."""
+        return self._probes
 
     def pictures(self):
         """Pictures of fixed latents: `samples`, a row a class, and `layouts`, a row an image; uint8 arrays by name."""
@@ -112,10 +111,9 @@ class GanEvaluator:
         by_class = images.reshape(_SAMPLES_PER_CLASS, num_classes, *images.shape[1:]).swapaxes(0, 1)
         by_class = by_class.reshape(-1, *images.shape[1:])
         pictures = {"samples": image_grid(to_uint8(by_class), _SAMPLES_PER_CLASS)}
-        seen = self._probes["generator"]()
-        for index, layouts in enumerate(seen["layouts"]):
+        for index, view in enumerate(self._probes["generator"].views("generator")):
             name = "layouts" if index == 0 else f"layouts_{index + 1}"
-            pictures[name] = layout_grid(seen["outputs"][:_LAYOUT_ROWS], layouts[:_LAYOUT_ROWS])
+            pictures[name] = layout_picture(view.images, view.layout, view.shares())
         return pictures
 
     def description(self):

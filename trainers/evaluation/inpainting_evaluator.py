@@ -23,12 +23,16 @@ class InpaintingEvaluator:
     Args:
         params: `schema.InpaintingConfig`.
         generator: `keras.Model` of `keras_an.models.inpainting_generator`, the averaged one.
+        critics: `keras.Model` by name, as `build_critics` gives them, whose attentive layers are watched too, or None.
 
     Raises:
         ValueError: where the data, the masks or Inception are not as they must be.
+
+    Attributes:
+        probes: `AttentionProbe` by network, on fixed images and holes.
     """
 
-    def __init__(self, params, generator):
+    def __init__(self, params, generator, critics=None):
         self._generator = generator
         self._evaluation = params.task.evaluation
         model, config = params.task.model, params.task.masks
@@ -53,15 +57,15 @@ class InpaintingEvaluator:
             InceptionFeatures(self._evaluation.inception_path) if self._evaluation.inception_path else None
         )
         self._fill_scores = None
-        self._probe = None
+        self.probes = {}
         if kinds:
-            watched = self._images[:_WATCHED], self._masks[kinds[0]][:_WATCHED]
-            self._probe = summaries.AttentionProbe(generator, [tf.constant(part) for part in watched])
+            images, mask = self._images[:_WATCHED], self._masks[kinds[0]][:_WATCHED]
+            groups = {"hole": mask[..., 0], "known": 1.0 - mask[..., 0]}
+            inputs = [tf.constant(images), tf.constant(mask)]
+            self.probes["generator"] = summaries.AttentionProbe(generator, inputs, groups=groups)
+            for name, critic in (critics or {}).items():
+                self.probes[f"{name}_critic"] = _probe_of_critic(name, critic, images, mask, groups, config.size)
         self._complete = tf.function(lambda image, mask: generator([image, mask], training=False))
-
-    def scalars(self):
-        """Statistics of every attentive layer on fixed images, floats by name."""
-        return self._probe.scalars("generator") if self._probe else {}
 
     def evaluate(self):
         """Scores the generator.
@@ -140,6 +144,16 @@ class InpaintingEvaluator:
         batches = range(0, len(images), self._batch_size)
         images = tf.constant(images)
         return np.concatenate([self._inception(images[start : start + self._batch_size])[0] for start in batches])
+
+
+def _probe_of_critic(name, critic, images, mask, groups, size):
+    """An `AttentionProbe` of a critic, on real images; the local one sees their middles."""
+    if name == "local":
+        start = (images.shape[1] - size) // 2
+        images = images[:, start : start + size, start : start + size]
+        return summaries.AttentionProbe(critic, [tf.constant(images)], images)
+    inputs = [tf.constant(images), tf.constant(mask)] if name == "patch" else [tf.constant(images)]
+    return summaries.AttentionProbe(critic, inputs, images, groups=groups)
 
 
 def measure(images, completed, mask):

@@ -5,6 +5,7 @@ import re
 import time
 
 import tensorflow as tf
+from tensorboard.compat.proto import summary_pb2
 
 _NAMES = ("train", "validation")
 
@@ -31,6 +32,13 @@ class EventWriters:
             _date_back(folder, int(time.time()))
             self._writers[name] = tf.summary.create_file_writer(folder)
         return self._writers[name]
+
+    def write(self, name, values, step):
+        """Writes summaries, a sequence of `Summary.Value` of tensorboard, by the writer of a name."""
+        if self._is_chief:
+            summary = summary_pb2.Summary(value=values)
+            with self.get(name).as_default():
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
     def go_on_from(self, step):
         """Has TensorBoard drop what a run that was killed, or went back, had written beyond a step, or at step 0."""

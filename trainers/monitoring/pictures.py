@@ -1,9 +1,10 @@
 """Images and layouts as pictures, which trainers and tools draw alike: uint8 arrays and PNG files."""
 
-import colorsys
-
 import numpy as np
 import tensorflow as tf
+
+from keras_an_tensorboard.palette import colors
+from keras_an_tensorboard.pictures import heat
 
 
 def image_grid(images, columns, gap=2):
@@ -54,9 +55,8 @@ def layout_tiles(layouts, height):
     layouts = np.asarray(layouts)
     entities, scale = layouts.shape[-1], height // layouts.shape[1]
     layouts = layouts.repeat(scale, axis=1).repeat(scale, axis=2)
-    palette = np.array([colorsys.hsv_to_rgb(i / entities, 0.75, 0.95) for i in range(entities)])
-    winners = (palette[layouts.argmax(axis=-1)] * 255).astype(np.uint8)
-    return np.stack([winners, *(_heat(layouts[..., i]) for i in range(entities))], axis=1)
+    winners = colors(entities)[layouts.argmax(axis=-1)]
+    return np.stack([winners, *(heat(layouts[..., i]) for i in range(entities))], axis=1)
 
 
 def to_uint8(images):
@@ -69,9 +69,3 @@ def write_png(path, image):
     """Writes a uint8 `(height, width, 3)` image, whole or not at all."""
     tf.io.write_file(path + ".partial", tf.io.encode_png(image))
     tf.io.gfile.rename(path + ".partial", path, overwrite=True)
-
-
-def _heat(values):
-    """Maps [0, 1] from black over red and yellow to white."""
-    levels = np.clip(3.0 * values[..., None] - np.arange(3), 0.0, 1.0)
-    return (levels * 255).astype(np.uint8)

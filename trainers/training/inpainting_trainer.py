@@ -31,6 +31,10 @@ ADVERSARIAL_METRICS = (
     *RECONSTRUCTION_METRICS,
     "generator_adversarial",
     "critic_loss",
+    "critic_real",
+    "critic_fake",
+    "critic_real_square",
+    "critic_fake_square",
     "gradient_penalty",
     "critic_gradient_norm",
 )
@@ -173,17 +177,21 @@ class InpaintingTrainer(Trainer):
     def _critic_gradients(self, images, mask, corner, places, factor):
         completed = self.generator([images, mask], training=True)["completed"]
         with tf.GradientTape() as tape:
-            loss, penalty, orthogonality = 0.0, 0.0, sum_of(self._critic_losses())
+            loss, penalty, orthogonality, spread = 0.0, 0.0, sum_of(self._critic_losses()), []
             for index, name in enumerate(self.critics):
                 real, fake, hole = (self._seen(name, x, corner) for x in (images, completed, mask))
                 scores = self._scores(name, tf.concat([real, fake], axis=0), tf.concat([hole, hole], axis=0))
                 loss += critic_wasserstein_loss(*tf.split(scores, 2))
+                spread.append([part for one in tf.split(tf.cast(scores, tf.float32), 2) for part in _moments(one)])
                 penalty += self._penalty(name, real + places[:, index] * (fake - real), hole)
             total = loss + self.params.task.losses.gradient_penalty * penalty + orthogonality
             scaled = total * factor
         gradients = tape.gradient(scaled, self._critic_variables())
         norm = norm_of(gradients, factor)
-        return {"critic_loss": loss, "gradient_penalty": penalty, "critic_gradient_norm": norm}, gradients
+        metrics = {"critic_loss": loss, "gradient_penalty": penalty, "critic_gradient_norm": norm}
+        names = ("critic_real", "critic_real_square", "critic_fake", "critic_fake_square")
+        metrics.update(zip(names, tf.unstack(tf.reduce_mean(tf.stack(spread), axis=0))))
+        return metrics, gradients
 
     def _generator_gradients(self, images, mask, corner, factor, adversarial):
         weights = self.params.task.losses
@@ -235,3 +243,8 @@ class InpaintingTrainer(Trainer):
 
     def _critic_losses(self):
         return [loss for critic in self.critics.values() for loss in critic.losses]
+
+
+def _moments(scores):
+    """The means of scores and of their squares."""
+    return tf.reduce_mean(scores), tf.reduce_mean(tf.square(scores))

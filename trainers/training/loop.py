@@ -10,6 +10,7 @@ from absl import logging
 from trainers import configs
 from trainers.monitoring.event_writers import EventWriters
 from trainers.monitoring.profile import Profile
+from trainers.monitoring.run_summaries import RunSummaries
 from trainers.training.best_checkpoint import BestCheckpoint
 from trainers.training.checkpoints import LOST, Checkpoints, NotFiniteError
 from trainers.training.progress import Progress
@@ -29,10 +30,11 @@ class TrainingLoop:
 
     Args:
         trainer: an object with `strategy`, `step`, `skipped_batches`, `batches_before(step)`, `images_per_step`,
-            `phase_ends`, `describe()`, `checkpoint_items()`, `set_learning_rates()` and `train(iterator, num_steps)`.
-        make_evaluator: function that makes an object with `scalars()` for every summary, and `evaluate()`,
-            `table(scores)`, `pictures()` and `made_of`, what the scores are made of, for a validation. The chief calls
-            it, now: what cannot be evaluated is refused before any training.
+            `phase_ends`, `describe()`, `checkpoint_items()`, `set_learning_rates()`, `learning_rates()` and
+            `train(iterator, num_steps)`.
+        make_evaluator: function that makes an object with `probes` for every summary, `AttentionProbe` by network, and
+            `evaluate()`, `table(scores)`, `pictures()` and `made_of`, what the scores are made of, for a validation.
+            The chief calls it, now: what cannot be evaluated is refused before any training.
         make_dataset: function from a number of batches to leave out to the distributed training data.
         params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
@@ -66,11 +68,12 @@ class TrainingLoop:
             is_local=params.runtime.distribution_strategy != "tpu",
             check_lock=self.lock.check,
         )
-        self._validation = None
+        self._validation = self._summaries = None
         if self.workers.is_chief:
+            self._summaries = RunSummaries(params, model_dir, self._writers, self._evaluator.probes)
             best = BestCheckpoint(model_dir, params.trainer, self._checkpoints.copy)
             fatal = LOST if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu") else ()
-            self._validation = Validation(self._evaluator, model_dir, self._writers, best, fatal)
+            self._validation = Validation(self._evaluator, params, model_dir, self._writers, best, fatal)
 
     def close(self):
         """Waits for the last checkpoint, whatever became of it, and gives the folder back."""
@@ -122,12 +125,10 @@ class TrainingLoop:
         iterator = self._batches()
         progress = Progress(start, config.train_steps, is_shown=self.workers.is_chief)
         self._writers.go_on_from(self.step)
-        with self._writers.get("train").as_default(), progress, StopSignals() as signals:
+        with progress, StopSignals() as signals:
             networks = self._trainer.describe()
-            if not start and self.workers.is_chief:
-                tf.summary.text("networks", networks, step=0)
-                text = "\n".join("    " + line for line in configs.dump(self._params).splitlines())
-                tf.summary.text("configuration", text, step=0)
+            if self._summaries:
+                self._summaries.start(start, configs.dump(self._params), networks, self._trainer.strategy)
             logging.info("Networks:\n%s", networks)
             begin = time.perf_counter()
             with Profile(self._model_dir, self._profile_steps if self.workers.is_chief else None) as profile:
@@ -168,13 +169,11 @@ class TrainingLoop:
 
     def _report_time(self, total):
         evaluations = self._validation.seconds if self._validation else 0.0
-        rest = total - self._seconds_of_steps - evaluations
+        summaries = self._summaries.seconds if self._summaries else 0.0
+        rest, steps = total - self._seconds_of_steps - evaluations, self._seconds_of_steps
         logging.info(
-            "Time: steps %.1f s, evaluations %.1f s, checkpoints, summaries and all else %.1f s, %.2f %% of the steps'",
-            self._seconds_of_steps,
-            evaluations,
-            rest,
-            100.0 * rest / self._seconds_of_steps,
+            f"Time: steps {steps:.1f} s, evaluations {evaluations:.1f} s, checkpoints, summaries and all else "
+            f"{rest:.1f} s, {100 * rest / steps:.2f} % of the steps'; of this summaries {summaries:.1f} s"
         )
 
     def _recover(self, error):
@@ -291,9 +290,8 @@ class TrainingLoop:
         if checkpoint or validation:  # which takes long
             self._save()
         if summary and self.workers.is_chief:
-            scalars = {**progress.report(), **self._evaluator.scalars()}
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value, step=self.step)
+            rates = self._trainer.learning_rates()
+            self._summaries.write(self.step, *progress.report(), self._seconds_of_steps, rates)
         if validation and self.workers.is_chief:
             self._checkpoints.wait()  # an evaluation may be cut off
             signals.call(self._validation.try_to_evaluate, self.step)

@@ -59,18 +59,17 @@ class Progress:
         self._start_period()
 
     def report(self):
-        """Ends a period: returns its mean losses and images/s as summaries; logs them where there is no terminal."""
+        """Ends a period: returns its mean losses, by name, and images/s; logs them where there is no terminal."""
         # A phase may end within a period: each loss is the mean over the steps that have it.
         means = {name: value / self._counts[name] for name, value in self._losses.items()}
-        scalars = {f"losses/{name}": value for name, value in means.items()}
-        scalars["images_per_second"] = self._images / self._seconds
+        speed = self._images / self._seconds
         if self._is_shown and not self._terminal:
             left = datetime.timedelta(seconds=round((self._total - self._step) * self._seconds / self._steps))
-            losses = ", ".join(f"{_short(name)} {value:.3f}" for name, value in means.items())
-            speed = scalars["images_per_second"]
+            shown = {name: value for name, value in means.items() if not name.endswith("_square")}
+            losses = ", ".join(f"{_short(name)} {value:.3f}" for name, value in shown.items())
             logging.info("step %d/%d, %.0f images/s, ETA %s, %s", self._step, self._total, speed, left, losses)
         self._start_period()
-        return scalars
+        return means, speed
 
     def _start_period(self):
         self._seconds = self._images = self._steps = 0

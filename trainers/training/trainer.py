@@ -120,6 +120,16 @@ class Trainer:
                 with self.strategy.scope():
                     optimizer.learning_rate = config.learning_rate
 
+    def learning_rates(self):
+        """The learning rates now, floats by network."""
+        found = {}
+        for name, attribute in self.optimizers.items():
+            optimizer = getattr(self, attribute)
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # under loss scaling
+            rate = optimizer.learning_rate
+            found[name] = float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))
+        return found
+
     def optimizer(self, config, *models):
         """What `schema.OptimizerConfig` describes, for the weights of the models; with loss scaling under float16."""
         variables = [variable for model in models for variable in model.trainable_variables]

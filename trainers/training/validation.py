@@ -3,10 +3,12 @@
 import os
 import time
 
-import tensorflow as tf
 from absl import logging
 
+from keras_an_tensorboard import summaries
+from trainers.monitoring import tags
 from trainers.monitoring.pictures import write_png
+from trainers.monitoring.run_summaries import has_pictures, hyperparameters
 
 _POLL_SECONDS = 1.0
 
@@ -16,6 +18,7 @@ class Validation:
 
     Args:
         evaluator: as `loop.TrainingLoop` takes it.
+        params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
         writers: `EventWriters`.
         best: `BestCheckpoint`.
@@ -26,8 +29,9 @@ class Validation:
         seconds: that evaluations took.
     """
 
-    def __init__(self, evaluator, model_dir, writers, best, fatal=()):
+    def __init__(self, evaluator, params, model_dir, writers, best, fatal=()):
         self._evaluator = evaluator
+        self._params = params
         self._model_dir = model_dir
         self._writers = writers
         self._best = best
@@ -45,12 +49,15 @@ class Validation:
         begin = time.perf_counter()
         try:
             scores, pictures = self._evaluator.evaluate(), self._evaluator.pictures()
-            with self._writers.get("validation").as_default(step=step):
-                for name, value in scores.items():
-                    tf.summary.scalar(name, value)
-                for name, picture in pictures.items():
-                    tf.summary.image(name, picture[None])
-                    write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
+            found = list(hyperparameters(self._params, self._model_dir))
+            for name, value in scores.items():
+                found += summaries.scalar(f"{tags.SCORES}/{name}", value, tags.SCORE_DESCRIPTION)
+            config = self._params.trainer
+            is_shown = step == config.train_steps or has_pictures(step // config.validation_interval)
+            for name, picture in pictures.items():
+                found += summaries.picture(name, picture) if is_shown else []
+                write_png(os.path.join(self._model_dir, f"{name}.png"), picture)
+            self._writers.write("validation", found, step)
             values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             logging.info("Step %d, %s: %s", step, self._evaluator.made_of, values)
             self._best.keep(step, scores)

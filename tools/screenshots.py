@@ -1,0 +1,117 @@
+"""Makes the pictures of TensorBoard in the documentation, of a healthy run and of sick ones made on purpose.
+
+python -m tools.screenshots --runs_dir=runs/monitoring --output_dir=docs/images
+
+It trains what is not there yet, 1,400 steps of the demo and 600 each of the others, and looks at the runs in Chromium,
+for which it needs Playwright. For each run it writes `monitoring_<run>.png`, the page Layouts, and for each sick one
+`monitoring_<run>_charts.png`, charts of the page Custom Scalars beside those of the healthy one. `tensorboard.png` is
+the README's.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("runs_dir", "runs/monitoring", "Folder of the runs.")
+flags.DEFINE_string("output_dir", "docs/images", "Folder of the pictures.")
+flags.DEFINE_string("chromium", None, "Path of the browser; by default the `chromium` of the PATH.")
+
+HEALTHY = "healthy"
+_SHORT = "trainer.train_steps=600"
+
+
+def of_both(setting):
+    """Overrides of a setting of both networks."""
+    return ",".join(f"task.model.{network}.{setting}" for network in ("generator", "discriminator"))
+
+
+# Overrides of `gan_digits32`.
+RUNS = {
+    HEALTHY: "",
+    "w_near_zero": f"{_SHORT},{of_both('entity_stddev=0.01')}",
+    "rates_times_10": f"{_SHORT},trainer.generator_optimizer.learning_rate=5e-3,"
+    "trainer.discriminator_optimizer.learning_rate=1e-2",
+    "no_sampling": f"{_SHORT},{of_both('self_sampling=false')}",
+    "collapsed": "trainer.train_steps=400,trainer.discriminator_optimizer.learning_rate=4e-3",
+}
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    for name, overrides in RUNS.items():
+        train(name, overrides)
+    os.makedirs(FLAGS.output_dir, exist_ok=True)
+    take_pictures()
+
+
+def train(name, overrides):
+    """Trains a run; one that is done says so."""
+    command = [sys.executable, "-m", "trainers.train_gan", "--experiment=gan_digits32", "--mode=train_and_eval"]
+    folder = os.path.join(FLAGS.runs_dir, name)
+    subprocess.run([*command, f"--model_dir={folder}", f"--params_override={overrides}"], check=True)
+
+
+def launch_tensorboard(*names):
+    """The address of a TensorBoard that shows some runs."""
+    from tensorboard import default, program
+
+    server = program.TensorBoard(default.get_plugins())
+    spec = ",".join(f"{name}:{os.path.join(FLAGS.runs_dir, name)}" for name in names)
+    server.configure(argv=["", "--logdir_spec", spec, "--port", "0", "--load_fast", "false"])
+    return server.launch()
+
+
+def take_pictures():
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as engine:
+        path = FLAGS.chromium or shutil.which("chromium")
+        browser = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.set_default_timeout(120_000)
+        page.goto(f"{launch_tensorboard(*RUNS)}#keras_an_layouts")
+        frame = page.wait_for_selector("iframe").content_frame()
+        frame.wait_for_selector("#tiles figure")
+        for name in RUNS:
+            choose_layer(frame, name, "interactive/generator/block2_attention")
+            save(page.locator("iframe:visible").screenshot(), f"monitoring_{name}")
+        choose_layer(frame, HEALTHY, "interactive/discriminator/block1_attention")
+        frame.locator("#large").hover(position={"x": 270, "y": 120})
+        save(page.screenshot(), "tensorboard")
+        page.set_viewport_size({"width": 1280, "height": 2250})
+        for name in list(RUNS)[1:]:
+            page.goto("about:blank")
+            page.goto(f"{launch_tensorboard(HEALTHY, name)}#custom_scalars")
+            page.get_by_text("Generator against discriminator").wait_for()
+            page.wait_for_timeout(8000)
+            clip = {"x": 330, "y": 72, "width": 720, "height": 2170}
+            save(page.screenshot(clip=clip), f"monitoring_{name}_charts", colors=64)
+        browser.close()
+
+
+def choose_layer(frame, run, tag):
+    """Shows a layer of a run at its last step."""
+    frame.select_option("#run", f"{run}/train")
+    frame.wait_for_timeout(1000)
+    frame.select_option("#layer", tag)
+    frame.wait_for_timeout(5000)
+
+
+def save(picture, name, colors=None):
+    """Writes the bytes of a picture, made small, with as many colours as are told or all."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = image.quantize(colors) if colors else image
+    image.save(os.path.join(FLAGS.output_dir, f"{name}.png"), optimize=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
