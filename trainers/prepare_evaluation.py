@@ -11,6 +11,8 @@ import sys
 
 from absl import app, flags, logging
 
+from trainers import program
+
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("experiment", None, "Name of the experiment, see trainers/configs/experiments.py.", required=True)
@@ -20,10 +22,7 @@ flags.DEFINE_string("output_dir", None, "Folder of the classifier and of the sta
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
-    # TensorFlow's saver logs through absl too.
-    logging.get_absl_handler().addFilter(lambda record: f"{os.sep}tensorflow{os.sep}" not in record.pathname)
+    program.start(argv)
     from trainers import configs
 
     try:

@@ -10,6 +10,7 @@ from tensorboard.util import tensor_util
 
 import keras_an
 from keras_an.backend import keras, to_numpy
+from layer_test_case import record_gradients
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.uniform(size=(8, 8, 8, 3)).astype(np.float32)
@@ -37,7 +38,8 @@ def functional():
 def fit(model, callback, epochs=3):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.SGD(0.5), loss=loss)
-    model.fit(IMAGES, LABELS, epochs=epochs, verbose=0, callbacks=[callback])
+    with record_gradients(True):
+        model.fit(IMAGES, LABELS, epochs=epochs, verbose=0, callbacks=[callback])
 
 
 def written(folder):

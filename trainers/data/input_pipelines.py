@@ -191,7 +191,8 @@ def make_paths_absolute(task):
         task: `schema.TaskConfig` or `schema.InpaintingTaskConfig`.
     """
     groups = [(task.train_data, "path"), (task.validation_data, "path"), (getattr(task, "masks", None), "path")]
-    others = [(task.evaluation, "inception_path"), (task.evaluation, "statistics_dir"), (task.losses, "vgg_weights")]
+    others = [(task.evaluation, name) for name in ("inception_path", "statistics_dir", "classifier_dir")]
+    others.append((task.losses, "vgg_weights"))
     for group, name in groups + others:
         path = getattr(group, name, "")
         if path and "://" not in path:

@@ -46,7 +46,7 @@ def open_pairs(split, resolution):
         label = tf.gather(labels, indices)
         return {"image": draw_pairs(tf.gather(numbers, indices), label, resolution), "label": label}
 
-    return IndexedSource(count, CLASS_NAMES, read, decoded=True)
+    return IndexedSource(labels, CLASS_NAMES, read, decoded=True)
 
 
 def draw_pairs(numbers, labels, resolution):
