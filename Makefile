@@ -34,6 +34,8 @@ LAYER_TESTS := $(addprefix tests/,package ops layers losses models callbacks)
 TRAINER_TESTS := $(patsubst %,tests/training/%_test.py,checkpoints gan_trainer inpainting_trainer)
 # What can differ between tf-keras and TensorFlow 2.15's Keras 2, on which the layer package passes all its tests.
 TF_KERAS_DIFFERENCES := $(TRAINER_TESTS) $(patsubst %,tests/package/%_test.py,backend composition golden public_api)
+# Layers differ between backends; of the networks that are built of them, each is made and runs once.
+JAX_DIFFERENCES := $(filter-out tests/models,$(LAYER_TESTS)) $(patsubst %,tests/models/%_test.py,all_networks layouts folding)
 # What can differ between TensorFlow 2.15 and the other stacks: the layer package, TensorFlow Addons, TF-GAN as a package, files of
 # the other Keras, and one run of each trainer that is resumed and exported.
 TF215_DIFFERENCES := $(LAYER_TESTS) $(addprefix tests/,configs/other_keras_test.py evaluation/tfgan_test.py \
@@ -50,7 +52,7 @@ BUILDIFIER := npx --yes @bazel/buildifier@8.2.1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf215-differences test-tf-keras test-tf-keras-differences test-jax test-torch bazel bazel-installed lint format docs docs-serve package tensorboard clean
+.PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf215-differences test-tf-keras test-tf-keras-differences test-jax test-jax-differences test-torch bazel bazel-installed lint format docs docs-serve package tensorboard clean
 
 help: ## list the targets
 	@awk -F ':.*## |^##@ ' '/^##@ / { printf "\n%s\n", $$2 } /^[a-z0-9-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,7 +98,10 @@ test-tf-keras-differences: $(VENV)/.dev ## of these what can differ from TensorF
 	@TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(TF_KERAS_DIFFERENCES)
 
 test-jax: $(VENV)-jax/.test ## the layer package on Keras 3 with JAX, without TensorFlow
-	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(LAYER_TESTS) tests/benchmarks/layer_test.py
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmarks/layer_test.py
+
+test-jax-differences: $(VENV)-jax/.test ## of these what can differ from TensorFlow, which is what CI runs
+	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(JAX_DIFFERENCES)
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
 	@KERAS_BACKEND=torch $(VENV)-torch/bin/python -m pytest $(LAYER_TESTS)
