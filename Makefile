@@ -55,7 +55,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help environments demo demo-inpainting examples test test-tf215 test-tf215-differences test-tf-keras test-tf-keras-differences test-jax test-jax-differences test-torch bazel bazel-installed lint format docs docs-serve package tensorboard clean
 
 help: ## list the targets
-	@awk -F ':.*## |^##@ ' '/^##@ / { printf "\n%s\n", $$2 } /^[a-z0-9-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## |^##@ ' '/^##@ / { printf "\n%s\n", $$2 } /^[a-z0-9-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Try it
 
