@@ -21,7 +21,7 @@ from tools import program
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+flags.DEFINE_string("output_dir", "card", "Folder to write to.")
 flags.DEFINE_float("budget_s", 480.0, "Seconds for all steps.", lower_bound=1.0)
 flags.DEFINE_list("steps", [], "Steps to run, in this order; all by default.")
 flags.DEFINE_bool("tiny", False, "Whether to try every step on next to no work.")
