@@ -306,12 +306,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_ends_the_call_saves_and_stops(tmp_path, number):
-    before = signal.getsignal(number)
+def test_signal_ends_the_call_saves_and_stops(tmp_path, request, number):
+    before = signal.signal(number, signal.SIG_DFL)  # in a shell's background SIGINT is ignored
+    request.addfinalizer(lambda: signal.signal(number, before))
     trainer = CountingTrainer(at_step={6: lambda: os.kill(os.getpid(), number)})
     with pytest.raises(loop.PreemptedError, match="saved at step 8"):
         make_loop(tmp_path, trainer, checkpoint_interval=5).train(validate=False)
-    assert checkpoints(tmp_path) == [5, 8] and signal.getsignal(number) == before
+    assert checkpoints(tmp_path) == [5, 8] and signal.getsignal(number) == signal.SIG_DFL
     resumed = CountingTrainer()
     training_loop = make_loop(tmp_path, resumed, checkpoint_interval=5)
     training_loop.restore()
