@@ -8,9 +8,16 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tools.benchmarks import card
+from gan_test_case import imported_main
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
+
+
+@pytest.fixture(scope="module")
+def card():
+    """The module, whose flags are there for these tests alone."""
+    with imported_main("tools.benchmarks.card") as module:
+        yield module
 
 
 def python(code):
@@ -18,7 +25,7 @@ def python(code):
 
 
 @pytest.fixture
-def measured(tmp_path, monkeypatch):
+def measured(card, tmp_path, monkeypatch):
     """A function that measures some steps and returns the summary."""
 
     def measure(known, **flag_values):
@@ -32,7 +39,7 @@ def measured(tmp_path, monkeypatch):
     return measure
 
 
-def test_a_step_that_fails_costs_no_other_its_figures(measured, tmp_path):
+def test_a_step_that_fails_costs_no_other_its_figures(card, measured, tmp_path):
     fails = card.Step([python("import sys; print('| a |'); sys.stderr.write('why\\n'); sys.exit(3)")], 30)
     works = card.Step([python("print('chatter'); print('| b |')")], 30, lambda: "checked")
     summary = measured({"fails": fails, "works": works})
@@ -41,25 +48,25 @@ def test_a_step_that_fails_costs_no_other_its_figures(measured, tmp_path):
     assert (tmp_path / "out" / "fails.log").read_text() == "why\n"
 
 
-def test_a_step_that_hangs_is_ended(measured, monkeypatch):
+def test_a_step_that_hangs_is_ended(card, measured, monkeypatch):
     monkeypatch.setattr(card, "LEAST_S", 0.1)
     begin = time.monotonic()
     summary = measured({"hangs": card.Step([python("import time; print('| a |', flush=True); time.sleep(60)")], 2)})
     assert time.monotonic() - begin < 30 and "| a |" in summary and "Its time was over." in summary
 
 
-def test_what_the_budget_does_not_hold_is_not_started(measured, tmp_path):
+def test_what_the_budget_does_not_hold_is_not_started(card, measured, tmp_path):
     write = python(f"open({str(tmp_path / 'ran')!r}, 'w')")
     assert "Not run to its end" in measured({"late": card.Step([write], 30)}, budget_s=1.0)
     assert not (tmp_path / "ran").exists()
 
 
-def test_steps_of_other_names_are_refused(measured):
+def test_steps_of_other_names_are_refused(card, measured):
     with pytest.raises(card.program.ToolError, match="--steps must be of one. Received: two"):
         measured({"one": card.Step([], 1)}, steps=["two"])
 
 
-def test_checkpoints_are_compared_bit_by_bit(tmp_path):
+def test_checkpoints_are_compared_bit_by_bit(card, tmp_path):
     paths = []
     for index, value in enumerate((0.0, -0.0)):
         saved = tf.train.Checkpoint(same=tf.Variable([np.nan]), other=tf.Variable([value]))
@@ -69,7 +76,7 @@ def test_checkpoints_are_compared_bit_by_bit(tmp_path):
 
 
 @pytest.mark.parametrize("tiny", [False, True])
-def test_commands_are_those_of_the_tools(tiny):
+def test_commands_are_those_of_the_tools(card, tiny):
     for name, step in card.steps("out", tiny).items():
         for command in step.commands:
             assert command[0] == "-m" and command[1].split(".")[0] in ("tools", "trainers"), name

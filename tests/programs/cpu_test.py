@@ -33,7 +33,7 @@ def machine(tmp_path, monkeypatch):
     ],
 )
 def test_the_cpu_decides_and_the_log_tells(machine, flags, value, message, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     machine(flags)
     cpu.choose_kernels()
     assert os.environ.get(cpu.VARIABLE) == value
@@ -42,7 +42,7 @@ def test_the_cpu_decides_and_the_log_tells(machine, flags, value, message, caplo
 
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_what_the_person_has_set_stays(machine, value, monkeypatch, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     machine(AVX2)
     monkeypatch.setenv(cpu.VARIABLE, value)
     cpu.choose_kernels()

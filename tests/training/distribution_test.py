@@ -60,7 +60,7 @@ def four_gpus(monkeypatch):
 )
 def test_all_gpus_are_used_unless_fewer_are_wanted(four_gpus, caplog, num_gpus, count, line):
     gpus, seen, growing = four_gpus
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         distribution.set_up_runtime(RuntimeConfig(num_gpus=num_gpus))
     assert seen == [(gpus[:count], "GPU")] and growing == [(gpu, True) for gpu in gpus[:count]]
     assert line in caplog.messages
@@ -83,7 +83,7 @@ def test_log_says_why_a_card_is_not_used(monkeypatch, caplog, hidden, has_cuda, 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         distribution.set_up_runtime(RuntimeConfig())
     assert any(f"the CPU. An NVIDIA card is there that is not used: {reason}" in line for line in caplog.messages)
     with pytest.raises(ValueError, match="must not exceed .* An NVIDIA card is there that is not used"):
@@ -93,7 +93,7 @@ def test_log_says_why_a_card_is_not_used(monkeypatch, caplog, hidden, has_cuda, 
 def test_log_of_a_machine_without_a_card_says_the_cpu(monkeypatch, caplog):
     monkeypatch.setattr(devices, "has_card", lambda: False)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         distribution.set_up_runtime(RuntimeConfig())
     assert "Devices: the CPU" in caplog.messages
 

@@ -8,6 +8,10 @@ from tools.exporting.exports import ExportError
 from trainers.configs import best_scores
 
 
+# The group of scores in TensorBoard; older runs have no groups.
+_SCORE = re.compile(r"(?:\d+_scores/)?([^/]+)")
+
+
 def steps_of(model_dir):
     """The steps of the checkpoints in a folder, in order."""
     names = os.listdir(model_dir) if os.path.isdir(model_dir) else ()
@@ -25,10 +29,11 @@ def scores_of(model_dir):
     events = plugin_event_accumulator.EventAccumulator(folder, size_guidance={tag_types.TENSORS: 0})
     events.Reload()
     scores = {}
-    for name in events.Tags()[tag_types.TENSORS]:
-        if events.SummaryMetadata(name).plugin_data.plugin_name == "scalars":
-            for event in events.Tensors(name):
-                scores.setdefault(event.step, {})[name] = float(tensor_util.make_ndarray(event.tensor_proto))
+    for tag in events.Tags()[tag_types.TENSORS]:
+        name = _SCORE.fullmatch(tag)
+        if name and events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
+            for event in events.Tensors(tag):
+                scores.setdefault(event.step, {})[name[1]] = float(tensor_util.make_ndarray(event.tensor_proto))
     return scores
 
 
