@@ -7,7 +7,6 @@ import re
 from tools.exporting.exports import ExportError
 from trainers.configs import best_scores
 
-
 # The group of scores in TensorBoard; older runs have no groups.
 _SCORE = re.compile(r"(?:\d+_scores/)?([^/]+)")
 
