@@ -67,7 +67,7 @@ def draw_pairs(numbers, labels, resolution):
     hue, angle = numbers[:, 0], 2.0 * math.pi * numbers[:, 1]
     for side in range(2):
         row, column, brightness = tf.unstack(numbers[:, 2 + side * _OBJECT : 2 + (side + 1) * _OBJECT], axis=1)
-        row, column = 0.2 + 0.6 * row, 0.195 + 0.08 * column + 0.53 * side
+        row, column = 0.2 + 0.6 * row, 0.195 + 0.06 * column + 0.55 * side
         down, right = rows - row[:, None, None], columns - column[:, None, None]
         cosine, sine = tf.cos(angle)[:, None, None], tf.sin(angle)[:, None, None]
         distance = _distance(labels, right * cosine + down * sine, down * cosine - right * sine)
