@@ -35,7 +35,8 @@ TRAINER_TESTS := $(patsubst %,tests/training/%_test.py,checkpoints gan_trainer i
 # What can differ between tf-keras and TensorFlow 2.15's Keras 2, on which the layer package passes all its tests.
 TF_KERAS_DIFFERENCES := $(TRAINER_TESTS) $(patsubst %,tests/package/%_test.py,backend composition golden public_api)
 # Layers differ between backends; of the networks that are built of them, each is made and runs once.
-JAX_DIFFERENCES := $(filter-out tests/models,$(LAYER_TESTS)) $(patsubst %,tests/models/%_test.py,all_networks layouts folding)
+JAX_DIFFERENCES := $(filter-out tests/models,$(LAYER_TESTS)) $(patsubst %,tests/models/%_test.py,all_networks layouts folding) \
+	tests/benchmarks/layer_test.py::test_refuses_jax_without_jit
 # What can differ between TensorFlow 2.15 and the other stacks: the layer package, TensorFlow Addons, TF-GAN as a package, files of
 # the other Keras, and one run of each trainer that is resumed and exported.
 TF215_DIFFERENCES := $(LAYER_TESTS) $(addprefix tests/,configs/other_keras_test.py evaluation/tfgan_test.py \

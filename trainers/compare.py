@@ -12,6 +12,8 @@ import sys
 
 from absl import app, flags, logging
 
+from trainers import program
+
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("suite", None, ["digits", "pairs", "pairs64", "cifar10"], "What is learned.", required=True)
@@ -33,8 +35,7 @@ EXIT_FAILED, EXIT_REFUSED, EXIT_START_AGAIN = 1, 2, 75  # cells failed; a flag i
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Everything is a flag. Received: {argv[1:]}")
+    program.start(argv)
     try:
         sys.exit(compare())
     except (ValueError, OSError) as error:
@@ -47,7 +48,7 @@ def compare():
     """Runs the grid of the flags, reports, and returns the exit code."""
     from trainers.comparison import grid, processes, progress
 
-    suite, output_dir = grid.SUITES[FLAGS.suite], os.path.abspath(os.path.expanduser(FLAGS.output_dir))
+    suite, output_dir = grid.SUITES[FLAGS.suite], os.path.abspath(FLAGS.output_dir)
     lengths = {
         name: getattr(suite, name) if FLAGS[name].value is None else FLAGS[name].value
         for name in ("images", "ablation_images", "evaluations")
@@ -56,7 +57,7 @@ def compare():
         only=FLAGS.only,
         seeds=FLAGS.seeds,
         ablation_seeds=FLAGS.ablation_seeds,
-        data_path=os.path.abspath(os.path.expanduser(FLAGS.data_path)) if FLAGS.data_path else "",
+        data_path=os.path.abspath(FLAGS.data_path) if FLAGS.data_path else "",
         settings=grid.settings_of(FLAGS.params_override),
         **lengths,
     )

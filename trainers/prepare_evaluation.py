@@ -29,7 +29,7 @@ def main(argv):
         params = configs.resolve(FLAGS.experiment, FLAGS.config_file, FLAGS.params_override)
         if params.application != "gan":
             raise configs.ConfigError("Only class-conditional GANs are scored in the features of a classifier.")
-        for name, value in prepare(params, os.path.abspath(os.path.expanduser(FLAGS.output_dir))).items():
+        for name, value in prepare(params, os.path.abspath(FLAGS.output_dir)).items():
             print(f"{name}  {value:.4f}")
     except (ValueError, OSError) as error:
         logging.debug("The preparation stopped here:", exc_info=True)
