@@ -44,6 +44,8 @@ TRAIN = [
 GPU = ['tensorflow[and-cuda]>=2.15.1,<2.22; platform_system == "Linux"']
 # What `trainers.compare` draws curves with.
 PLOTS = ["matplotlib>=3.7,<4"]
+# Telea's and the Navier-Stokes fill, beside which the evaluation of inpainting then sets the generator's.
+OPENCV = ["opencv-python-headless>=4.8,<6"]
 # LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmarks.inference; tested on Python 3.11.
 EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
 # The site of guides and API.
@@ -53,6 +55,7 @@ TEST = [*TENSORBOARD, "pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7
 DEV = [
     *TEST,
     *PLOTS,
+    *OPENCV,
     "build>=1.2.1,<2",
     *(
         requirement + '; python_version >= "3.10"'
@@ -102,6 +105,7 @@ setup(
         "gpu": GPU,
         "export": EXPORT,
         "plots": PLOTS,
+        "opencv": OPENCV,
         "jax": ["keras>=3.12", "jax>=0.6,<0.11"],
         "torch": ["keras>=3.12", "torch>=2.6,<2.14"],
         # The last stack on which TensorFlow Addons and TF-GAN import as they were released.

@@ -309,6 +309,7 @@ else:
         mod=tf.math.floormod,
         moveaxis=_moveaxis,
         ones=tf.ones,
+        ones_like=tf.ones_like,
         relu=tf.nn.relu,
         reshape=tf.reshape,
         rsqrt=tf.math.rsqrt,

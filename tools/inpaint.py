@@ -1,8 +1,11 @@
 """Fills the holes of pictures with a SavedModel of `tools.convert_checkpoint` or of `tools.export_saved_model`.
 
-python -m tools.inpaint --saved_model=converted/saved_model --image=photo.jpg --mask=mask.png --output_dir=out
+python -m tools.inpaint --image=photo.jpg --mask=mask.png --output_dir=out
 python -m tools.inpaint --saved_model=converted/saved_model --image=photos --mask=masks --output_dir=out --layouts
 python -m tools.inpaint --saved_model=converted/saved_model --image=photos --mask=rect:64,64,128,128 --output_dir=out
+
+Without `--saved_model` it takes the weights that lie in `pretrained/inpainting_photos`, whose README.md says what they
+were trained on.
 
 Writes `photo.png` for `photo.jpg`, and with `--layouts` `photo_layout.png`: the result, the winning entity in colours,
 a heat map for each entity. All images and masks are read and checked before the first is filled.
@@ -37,7 +40,7 @@ from trainers.data import picture_files
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("saved_model", None, "Folder of the SavedModel.", required=True)
+flags.DEFINE_string("saved_model", None, "Folder of the SavedModel; by default that of pretrained/inpainting_photos.")
 flags.DEFINE_string("image", None, "Image, or a folder of images.", required=True)
 flags.DEFINE_string("mask", None, "Mask, a folder of masks, or rect:TOP,LEFT,HEIGHT,WIDTH.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder to write the pictures to.", required=True)
@@ -48,6 +51,7 @@ flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer 
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
 program.define_flags()
 
+PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained", "inpainting_photos")
 THRESHOLD = 128  # grey levels from here on are missing
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601
 CELL = 4  # pixels to a side of a layout's position
@@ -111,10 +115,21 @@ def inpaint():
     jobs = find_jobs(FLAGS.image, FLAGS.mask)
     check_outputs(jobs)
     program.take_device()
-    fill, channels = load(FLAGS.saved_model, FLAGS.layouts)
+    fill, channels = load(FLAGS.saved_model or pretrained(), FLAGS.layouts)
     batches = checked_batches(jobs, FLAGS.batch_size, channels)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
     write_all(fill, batches, channels)
+
+
+def pretrained():
+    """The SavedModel that comes with this project; raises InpaintError where it is not there."""
+    path = os.path.join(PRETRAINED, "saved_model")
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise InpaintError(
+            f"Without --saved_model the weights of this project are taken, and {path} holds none: get that folder back "
+            "from the project's repository, or name a SavedModel of your own."
+        )
+    return path
 
 
 def is_level(word):

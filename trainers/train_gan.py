@@ -36,6 +36,7 @@ def build(params, model_dir, profile_steps=None):
         model.num_classes = source.num_classes
         configs.checked(params)
     trainer = gan_trainer.GanTrainer(params, strategy)
+    trainer.start_from_another(model_dir)
 
     def make_evaluator():
         networks = trainer.ema_generator, trainer.discriminator

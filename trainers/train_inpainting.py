@@ -30,6 +30,7 @@ def build(params, model_dir, profile_steps=None):
     data, model = params.task.train_data, params.task.model
     input_pipelines.check(strategy, data, model.resolution, validation_data=params.task.validation_data)
     trainer = inpainting_trainer.InpaintingTrainer(params, strategy)
+    trainer.start_from_another(model_dir)
 
     def make_evaluator():
         return inpainting_evaluator.InpaintingEvaluator(params, trainer.ema_generator, trainer.critics)

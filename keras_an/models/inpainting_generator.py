@@ -5,7 +5,7 @@ from typing import Any, Optional
 
 from keras_an.backend import keras, ops, register_serializable
 from keras_an.checks import check_one_of, is_integer
-from keras_an.layers import Conv2D, KnownPixels
+from keras_an.layers import Conv2D, DiffusionFill, KnownPixels
 from keras_an.models.blocks import attend, check_channels_last, in_place_of
 
 # Kernel size, width in units of the base channels, stride and dilation of the first ten convolutions of a branch.
@@ -36,12 +36,17 @@ def inpainting_generator(
     num_entities: int = 16,
     attentive_options: Optional[Mapping[str, Any]] = None,
     statistics: str = "weighted",
+    first_fill: str = "zeros",
 ) -> keras.Model:
     """Coarse-to-fine generator: a coarse stage, then one with a dilated and an attentive branch that join.
 
     Each stage takes the picture with its hole filled (by 0, then by the coarse result), a plane of ones and the mask.
     Two convolutions halve the side, so that the branches work on `height / 4 x width / 4` with `4 * base_channels`
     channels. The attention slot stands between the sixth convolution of the attentive branch and its ELU.
+
+    With `first_fill="diffusion"` the coarse stage takes the picture with its hole filled smoothly, by `DiffusionFill`,
+    and each stage adds what it paints to the picture that it takes: `coarse = clip(filled + c)`, `fine = clip(completed
+    coarse + f)`. Their last convolutions start at 0, so that an untrained generator fills as `DiffusionFill` does.
 
     Args:
         base_channels: even integer, `g_cnum` of the released code. Defaults to 32.
@@ -51,6 +56,7 @@ def inpainting_generator(
         attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
         statistics: `"weighted"` (the paper's, the default), or `"released"`, for weights of the released code: it also
             sets the other options of Attentive Normalization as that code does.
+        first_fill: `"zeros"` (the paper's, the default) or `"diffusion"`.
 
     Returns:
         `keras.Model` from `[image, mask]`, image float `(batch, height, width, image_channels)` in [-1, 1], mask float
@@ -69,6 +75,7 @@ def inpainting_generator(
     """
     check_channels_last()
     check_one_of("statistics", statistics, ("weighted", "released"))
+    check_one_of("first_fill", first_fill, ("zeros", "diffusion"))
     if not is_integer(base_channels) or base_channels < 2 or base_channels % 2:
         raise ValueError(f"`base_channels` must be an even positive integer. Received: base_channels={base_channels!r}")
     base_channels = int(base_channels)
@@ -90,12 +97,14 @@ def inpainting_generator(
         hole = keras.layers.Multiply(dtype="float32", name=f"{name}_hole")([x, mask])
         return keras.layers.Add(dtype="float32", name=name)([hole, known])
 
-    def decode(x, branch):
-        return _decode(x, branch, base_channels, image_channels)
+    def decode(x, branch, taken):
+        return _decode(x, branch, base_channels, image_channels, None if first_fill == "zeros" else taken)
 
-    x = _encode(with_mask(known, "coarse_input"), "coarse", range(1, 11), base_channels)
-    coarse = decode(x, "coarse")
-    stage = with_mask(fill(coarse, "coarse_completed"), "fine_input")
+    taken = known if first_fill == "zeros" else DiffusionFill(name="filled")([known, mask])
+    x = _encode(with_mask(taken, "coarse_input"), "coarse", range(1, 11), base_channels)
+    coarse = decode(x, "coarse", taken)
+    taken = fill(coarse, "coarse_completed")
+    stage = with_mask(taken, "fine_input")
     dilated = _encode(stage, "dilated", range(1, 11), base_channels)
     x = _encode(stage, "attentive", range(1, 6), base_channels)
     x = _conv(x, "attentive_conv6", 4 * base_channels, activation=None)
@@ -103,7 +112,7 @@ def inpainting_generator(
     x = keras.layers.Activation("elu", name="attentive_elu6")(x)
     for number in (7, 8):
         x = _conv(x, f"attentive_conv{number}", 4 * base_channels)
-    fine = decode(keras.layers.Concatenate(name="joined")([dilated, x]), "fused")
+    fine = decode(keras.layers.Concatenate(name="joined")([dilated, x]), "fused", taken)
     outputs = {"coarse": coarse, "fine": fine, "completed": fill(fine, "completed")}
     if layout is not None:
         outputs["layout"] = layout
@@ -120,14 +129,23 @@ def _encode(x, branch, numbers, base_channels):
     return x
 
 
-def _decode(x, branch, base_channels, image_channels):
-    """From features at a quarter of the side to an image; the numbers of the convolutions are the released code's."""
+def _decode(x, branch, base_channels, image_channels, added_to=None):
+    """From features at a quarter of the side to an image; the numbers of the convolutions are the released code's.
+
+    `added_to`: picture to which the image is added, or None.
+    """
     for number, width in ((11, 4.0), (12, 4.0), (13, 2.0), (14, 2.0), (15, 1.0), (16, 0.5)):
         resampling = "up" if number in (13, 15) else None
         if resampling:
             x = in_place_of(f"{branch}_up{number}")(x)
         x = _conv(x, f"{branch}_conv{number}", int(width * base_channels), resampling=resampling)
-    return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
+    if added_to is None:
+        return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
+    change = _conv(
+        x, f"{branch}_conv18", image_channels, activation=None, dtype="float32", kernel_initializer="zeros"
+    )
+    image = keras.layers.Add(dtype="float32", name=f"{branch}_added")([added_to, change])
+    return keras.layers.Activation(clip_image, dtype="float32", name=f"{branch}_clipped")(image)
 
 
 def _conv(x, name, filters, kernel_size=3, activation="elu", resampling=None, **kwargs):

@@ -14,7 +14,7 @@ ALL = {
     "held": """
         application
         task.model.attention task.model.resolution task.model.num_classes task.model.latent_dim
-        task.model.image_channels task.model.generator.attention task.model.generator.statistics
+        task.model.image_channels task.model.generator.attention task.model.generator.statistics task.model.generator.first_fill
         task.model.critic.attention task.model.critic.base_channels task.model.critic.num_entities
         trainer.generator_optimizer.type trainer.discriminator_optimizer.type
     """,
@@ -22,12 +22,14 @@ ALL = {
         task.losses.orthogonal_weight task.losses.hole task.losses.known task.losses.coarse task.losses.fine
         task.losses.type task.losses.discount task.losses.adversarial task.losses.gradient_penalty task.losses.id_mrf
         task.train_data.dataset task.train_data.name task.train_data.split task.train_data.label_offset
+        task.init_checkpoint task.init_checkpoint_modules
     """,
     "inexact": """
         task.model.fake_labels task.model.synchronized_batch_norm task.losses.vgg_weights task.augmentation
         task.masks.kinds task.masks.size task.masks.max_shrink task.masks.num_strokes task.masks.max_vertices
         task.masks.max_length task.masks.min_width task.masks.max_width task.masks.max_angle task.masks.path
         task.train_data.path task.train_data.global_batch_size task.train_data.random_flip task.train_data.random_crop
+        task.train_data.random_crop_area
         task.train_data.skip_corrupt task.train_data.cache task.train_data.shuffle_buffer_size
         task.train_data.background task.masks.invert
         trainer.discriminator_steps trainer.gradient_accumulation_steps trainer.ema_decay trainer.ema_start_step

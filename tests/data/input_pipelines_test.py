@@ -634,5 +634,105 @@ def test_random_crops_are_parts_of_the_photographs_and_follow_the_seed():
 def test_random_crop_moves_along_the_longer_side_of_a_file():
     ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None], (8, 40, 3))
     middle = image_batches.crop_square(ramp, 8).numpy()
-    first, last = (image_batches.crop_square(ramp, 8, tf.constant([0.5, place])).numpy() for place in (0.0, 0.999))
+    first, last = (image_batches.crop_square(ramp, 8, tf.constant([0.5, place, 1.0])).numpy() for place in (0.0, 0.999))
     assert [crop[0, 0, 0] for crop in (middle, first, last)] == [16, 0, 32]
+
+
+def places(height=200, width=250):
+    """A picture whose red tells the row of a pixel, and whose green its column."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+
+
+def squares_of(images):
+    """Top, left and side of the squares that were cut out of `places`, from 16 x 16 images in [-1, 1]: `(batch, 3)`."""
+    levels = (np.asarray(images) + 1) * 127.5
+    # Between the middles of the second and the last but one pixel, where the filter meets no edge, lie 13 of 16.
+    side = (levels[:, 2:-2, 2:-2, 0].max(axis=(1, 2)) - levels[:, 2:-2, 2:-2, 0].min(axis=(1, 2))) * 16 / 11
+    top, left = (levels[:, 2:-2, 2:-2, axis].mean(axis=(1, 2)) + 0.5 - side / 2 for axis in (0, 1))
+    return np.stack([top, left, side], axis=1)
+
+
+@pytest.fixture(scope="module", params=["folder", "cache", "tfrecord"])
+def cut_anywhere(request, tmp_path_factory):
+    """Squares of 4 % to 81 % of the largest one's area, of a picture that tells its places."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "tfrecord":
+        write_records(folder / "train-00000-of-00001", [encoded(places())] * 4, range(4))
+    else:
+        (folder / "train").mkdir()
+        for number in range(4):
+            (folder / "train" / f"{number}.png").write_bytes(encoded(places()))
+    data = {"path": str(folder), "global_batch_size": 4, "random_crop": True, "random_crop_area": [0.04, 0.81]}
+    return DataConfig("tfrecord" if request.param == "tfrecord" else "folder", cache=request.param == "cache", **data)
+
+
+def cut(data, count, seed=1, start=0):
+    dataset = input_pipelines.training_dataset(ONE, data, 16, seed, start)
+    return np.concatenate([batch["image"].numpy() for batch in itertools.islice(dataset, count)])
+
+
+def test_areas_of_random_squares_are_uniform_and_so_are_their_places(cut_anywhere):
+    found = squares_of(cut(cut_anywhere, 100))
+    top, left, side = found.T
+    assert side.min() > 39 and side.max() < 181
+    for values in (
+        ((side / 200) ** 2 - 0.04) / 0.77,
+        top / np.maximum(200 - side, 1),
+        left / (250 - side),
+    ):
+        # Kolmogorov and Smirnov's distance of 400 draws: above 0.1 once in a thousand times.
+        distance = np.abs(np.sort(values) - (np.arange(400) + 0.5) / 400).max()
+        assert distance < 0.1, (distance, values.min(), values.max())
+
+
+def test_random_squares_follow_the_seed_and_go_on_where_they_were(cut_anywhere):
+    first = cut(cut_anywhere, 3)
+    np.testing.assert_array_equal(cut(cut_anywhere, 2, start=1), first[4:])
+    assert not np.array_equal(cut(cut_anywhere, 3, seed=2), first)
+
+
+def test_workers_together_cut_what_one_alone_would(tmp_path):
+    (tmp_path / "train").mkdir()
+    for number in range(4):
+        (tmp_path / "train" / f"{number}.png").write_bytes(encoded(places()))
+    data = DataConfig(
+        "folder", path=str(tmp_path), global_batch_size=4, random_crop=True, random_crop_area=[0.1, 1.0], cache=True
+    )
+    parts = [input_pipelines.training_dataset(Workers(number, 2), data, 16, 1) for number in (0, 1)]
+    found = np.concatenate([next(iter(part))["image"].numpy() for part in parts])
+    np.testing.assert_array_equal(found, cut(data, 1))
+
+
+def test_cached_pictures_are_decoded_once_and_whole(tmp_path, monkeypatch):
+    """They are cut at other places in each epoch, after the files are gone."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "0.png").write_bytes(encoded(places()))
+    (tmp_path / "train" / "1.png").write_bytes(encoded(places(64, 48)))
+    data = DataConfig("folder", path=str(tmp_path), global_batch_size=2, random_crop=True, cache=True)
+    dataset = input_pipelines.training_dataset(ONE, data, 16, 1)
+    for path in (tmp_path / "train").iterdir():
+        path.unlink()
+    epochs = np.stack([batch["image"].numpy() for batch in itertools.islice(dataset, 20)])
+    found = squares_of(epochs.reshape(-1, 16, 16, 3))
+    sides = np.sort(found[:, 2].reshape(20, 2), axis=1)
+    np.testing.assert_allclose(sides, np.broadcast_to([48, 200], (20, 2)), atol=1.5)
+    assert len(np.unique(np.round(found[found[:, 2] > 100, 1]))) > 10
+
+
+@CUT_JPEG
+def test_cached_pictures_report_corrupt_ones_too(corrupt, caplog):
+    data, path = corrupt
+    data = dataclasses.replace(data, cache=True, random_crop=True, skip_corrupt=False)
+    with pytest.raises(ValueError, match=f"{path} cannot be read and decoded"):
+        batches(data, 1)
+    data.skip_corrupt = True
+    assert set(batches(data, 7).flatten()[:7]) == set(range(7))
+
+
+def test_random_areas_of_the_photographs_are_cut_and_resized():
+    data = DataConfig("photos", global_batch_size=4, random_crop=True)
+    whole, parts = cut(data, 2), cut(dataclasses.replace(data, random_crop_area=[0.25, 1.0]), 2)
+    assert parts.shape == whole.shape and not np.array_equal(parts, whole)
+    # A square of 16 pixels is a small part of 256; one of 128 to 256, resized to 16, is rougher.
+    assert np.abs(np.diff(parts, axis=2)).mean() > 1.5 * np.abs(np.diff(whole, axis=2)).mean()

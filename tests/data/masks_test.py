@@ -20,7 +20,7 @@ CONFIG = MaskConfig(
     min_width=2.0,
     max_width=5.0,
 )
-KINDS = ("rectangle", "center", "strokes")
+KINDS = ("rectangle", "center", "strokes", "box", "blob", "border")
 
 
 def draw(*kinds, num_images=200, key=(3, 4), resolution=32, folder=None, **changes):
@@ -77,6 +77,53 @@ def test_without_shrink_rectangles_are_the_whole_square():
 
 def test_center_is_the_square_in_the_middle():
     assert {sides(one) for one in draw("center")[0]} == {(8, 24, 8, 24)}
+
+
+def test_boxes_lie_anywhere_and_are_cut_off_at_the_border():
+    found = np.array([sides(one) for one in draw("box", num_images=600)[0]])
+    heights, widths = found[:, 1] - found[:, 0], found[:, 3] - found[:, 2]
+    assert heights.max() == widths.max() == 16 and heights.min() <= 2 and widths.min() <= 2
+    assert not np.array_equal(heights, widths)
+    inner = (found[:, 0] > 0) & (found[:, 1] < 32)
+    assert 50 < (~inner).sum() < 450 and set(found[:, 0]) | set(found[:, 1]) == set(range(33))
+    # Of sides from 2 to 16, uniform; those that are cut off are not.
+    assert 5 < heights[inner].mean() < 10
+
+
+def test_borders_are_strips_along_one_side_or_all():
+    mask, _ = draw("border", num_images=500)
+    kinds = {"all": 0, "top": 0, "bottom": 0, "left": 0, "right": 0}
+    for one in mask[..., 0]:
+        known = np.argwhere(one == 0)
+        (top, left), (bottom, right) = known.min(axis=0), known.max(axis=0) + 1
+        assert (one == 0).sum() == (bottom - top) * (right - left)
+        widths = {"top": top, "bottom": 32 - bottom, "left": left, "right": 32 - right}
+        some = [name for name, width in widths.items() if width]
+        assert len(some) in (1, 4) and max(widths.values()) <= (4 if len(some) == 4 else 8)
+        kinds[some[0] if len(some) == 1 else "all"] += 1
+    assert all(60 < count < 140 for count in kinds.values())
+
+
+def test_blobs_hang_together_and_are_neither_squares_nor_all_circles():
+    from skimage import measure
+
+    mask, _ = draw("blob", num_images=200)
+    areas, fullness = [], []
+    for one in mask[..., 0]:
+        (region,) = measure.regionprops(measure.label(one.astype(int), connectivity=2))
+        touches = one[0].any() or one[-1].any() or one[:, 0].any() or one[:, -1].any()
+        if not touches and region.area > 40:
+            areas.append(region.area)
+            fullness.append(region.area / (np.pi / 4 * region.axis_major_length * region.axis_minor_length))
+    assert len(areas) > 20 and max(areas) > 3 * min(areas)
+    assert 0.8 < np.median(fullness) <= 1.01
+
+
+def test_new_kinds_change_no_masks_of_the_others():
+    """Figures of runs from before there were boxes."""
+    mask, corner = draw("rectangle", "strokes", num_images=4)
+    assert mask.sum(axis=(1, 2, 3)).astype(int).tolist() == AREAS
+    assert corner.tolist() == CORNERS
 
 
 def nearest(start, end, pixel):

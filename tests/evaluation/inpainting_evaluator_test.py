@@ -1,5 +1,7 @@
 """Scores of completed images against scikit-image, the fills, and the pictures."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -89,6 +91,28 @@ def test_biharmonic_fill_continues_a_ramp():
     assert np.abs(fills.mean_fill(ramp, mask) - ramp).max() > 0.2
 
 
+@pytest.mark.parametrize("name", ["telea", "navier_stokes"])
+def test_fills_of_opencv_continue_a_ramp_and_leave_what_is_known(name):
+    ramp = np.broadcast_to(np.linspace(-0.9, 0.9, 24, dtype=np.float32)[None, None, :, None], (2, 24, 24, 3))
+    mask = np.zeros((2, 24, 24, 1), np.float32)
+    mask[0, 8:16, 8:16] = mask[1, 3:6, 2:20] = 1
+    found = fills.available()[name](ramp, mask)
+    np.testing.assert_array_equal(np.where(mask > 0, 0, found), np.where(mask > 0, 0, ramp))
+    error, of_mean = (np.abs(one - ramp)[np.broadcast_to(mask, ramp.shape) > 0].mean() for one in (found, fills.mean_fill(ramp, mask)))
+    assert found.dtype == np.float32 and error < 0.12 and error < 0.5 * of_mean
+    grey = fills.available()[name](ramp[..., :1], mask)
+    np.testing.assert_allclose(grey, found[..., :1], atol=2 / 127.5)
+
+
+def test_without_opencv_its_fills_are_left_out_with_a_line(monkeypatch, caplog):
+    monkeypatch.setattr(fills.importlib.util, "find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert list(fills.available(biharmonic=False)) == ["mean_fill"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Without the scores of OpenCV's fills: pip install '.[opencv]' brings it."
+    ]
+
+
 @pytest.fixture(scope="module")
 def evaluator():
     params = small_params()
@@ -101,13 +125,13 @@ def test_scores_name_mask_measure_and_fill(evaluator):
         f"{mask}/{measure}{fill}"
         for mask in ("center", "strokes")
         for measure in inpainting_evaluator.MEASURES
-        for fill in ("", "_mean_fill", "_biharmonic")
+        for fill in ("", "_mean_fill", "_biharmonic", "_telea", "_navier_stokes")
     }
     assert all(np.isfinite(value) for value in found.values())
     assert evaluator.evaluate() == pytest.approx(found)
     assert found["center/l1_hole_biharmonic"] < found["center/l1_hole_mean_fill"]
     rows = evaluator.table(found).splitlines()
-    assert len(rows) == 1 + 2 * 3 + 1 and rows[1].split()[:2] == ["center", "generator"]
+    assert len(rows) == 1 + 2 * 5 + 1 and rows[1].split()[:2] == ["center", "generator"]
     assert rows[1].split()[2] == f"{found['center/l1_hole']:.4g}"
     assert rows[-1] == "Means over 6 images of the test data, fixed masks; PSNR in dB."
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_an.backend import keras, ops
-from keras_an.layers import AttentiveNormalization
+from keras_an.layers import AttentiveNormalization, DiffusionFill
 from keras_an.models import attentive_probe, inpainting_generator
 from layer_test_case import array, dtype_of, gradients, tensors
 
@@ -192,7 +192,7 @@ def test_completed_trains_the_hole_alone():
     assert (known == 0).all()
 
 
-@pytest.mark.parametrize("kwargs", [{"attention": "self_attention"}, {}, {"statistics": "released"}])
+@pytest.mark.parametrize("kwargs", [{"attention": "self_attention"}, {"first_fill": "diffusion"}, {"statistics": "released"}])
 def test_a_saved_model_gives_the_same(kwargs, tmp_path):
     model = generator(**kwargs)
     model.save(tmp_path / "generator.keras")
@@ -238,6 +238,40 @@ def test_what_the_image_holds_in_the_hole_plays_no_part_nan_too(value):
     found = arrays(model(tensors([np.where(mask > 0, np.float32(value), image), mask])))
     for name, output in expected.items():
         np.testing.assert_array_equal(found[name], output)
+
+
+def test_with_a_first_fill_an_untrained_generator_gives_that_fill():
+    model = inpainting_generator(**SMALL, first_fill="diffusion")
+    image, mask = inputs()
+    expected = array(DiffusionFill()(tensors([image, mask])))
+    image = np.where(mask > 0, np.float32(np.nan), image)
+    outputs = arrays(model(tensors([image, mask]), training=True))
+    for name in IMAGES:
+        np.testing.assert_array_equal(outputs[name], expected)
+
+
+def test_with_a_first_fill_both_stages_add_to_what_they_take():
+    model = inpainting_generator(**SMALL, first_fill="diffusion")
+    image, mask = inputs()
+    filled = array(DiffusionFill()(tensors([image, mask])))
+    for branch, change in (("coarse", 0.125), ("fused", -0.25)):
+        model.get_layer(f"{branch}_conv18").bias.assign([change] * 3)
+    outputs = arrays(model(tensors([image, mask])))
+    np.testing.assert_allclose(outputs["coarse"], np.clip(filled + 0.125, -1, 1), atol=1e-6)
+    completed = np.where(mask > 0, outputs["coarse"], image)
+    np.testing.assert_allclose(outputs["fine"], np.clip(completed - 0.25, -1, 1), atol=1e-6)
+
+
+def test_a_first_fill_leaves_the_weights_as_they_are():
+    zeros, diffusion = (inpainting_generator(**SMALL, first_fill=kind) for kind in ("zeros", "diffusion"))
+    shapes = [{layer.name: [w.shape for w in layer.weights] for layer in m.layers if layer.weights} for m in (zeros, diffusion)]
+    assert shapes[0] == shapes[1]
+    assert not [layer.name for layer in zeros.layers if isinstance(layer, DiffusionFill)]
+
+
+def test_unknown_first_fill_is_an_error():
+    with pytest.raises(ValueError, match=r"`first_fill` must be one of \('zeros', 'diffusion'\)\. Received: first_fill='x'"):
+        inpainting_generator(**SMALL, first_fill="x")
 
 
 @pytest.mark.parametrize("height, width", [(18, 24), (16, 21)])

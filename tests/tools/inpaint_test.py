@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageCms
 
-from gan_test_case import call_main, contents
+from gan_test_case import call_main, contents, imported_main
 from keras_an.models import inpainting_generator
 from tools.exporting import exports
 from tools.exporting.inpainting_serving import InpaintingServing
@@ -470,6 +470,15 @@ def test_folder_without_pictures_is_refused(generator, photo, mask, tmp_path, ca
         f"--{flag}={tmp_path / 'empty'} must hold files that end in .png, .jpg, .jpeg, .jpe, .jfif, .webp, .gif"
         in message
     )
+
+
+def test_without_a_saved_model_the_weights_of_the_project_are_taken(generator, tmp_path, monkeypatch):
+    with imported_main("tools.inpaint") as module:
+        monkeypatch.setattr(module, "PRETRAINED", str(pathlib.Path(generator).parent))
+        assert module.pretrained() == str(generator)
+        monkeypatch.setattr(module, "PRETRAINED", str(tmp_path / "none"))
+        with pytest.raises(module.InpaintError, match=f"{tmp_path}/none/saved_model holds none: get that folder back"):
+            module.pretrained()
 
 
 def test_batch_size_below_one_is_refused(generator, photo, mask, tmp_path, caplog):

@@ -47,7 +47,7 @@ def load(path, use_ema=True):
     if path.endswith((".keras", ".h5")):
         if not os.path.isfile(path):
             raise ExportError(f"--checkpoint={path} is no file. Name {_RULE}.")
-        model = read_keras(path) if path.endswith(".keras") else read_weights(path)
+        model = networks.read_file(path)
         dtype = _computed_dtype(model)
         metadata = {"checkpoint": os.path.basename(path), "dtype": dtype}
         return _checked(model, path, metadata, {"file": _digest(path)}, dtype)
@@ -114,42 +114,6 @@ def _check_same_networks(model_dir, params, checkpoint):
         )
 
 
-def read_keras(path):
-    """The model of a `.keras` file; raises ExportError where it cannot be read."""
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ExportError(f"{path} cannot be read as a .keras file of this Keras: {_one_line(error)}") from error
-
-
-def read_weights(path):
-    """The generator of a `.weights.h5` file, whose network the file beside it tells.
-
-    That is `NAME.json` for `NAME.weights.h5`, of `to_json` of the same Keras, or else the `params.yaml` of a run.
-
-    Raises:
-        ExportError: where neither is there, or the weights are those of another network.
-    """
-    folder, name = os.path.split(path)
-    description = os.path.join(folder, name.removesuffix(".weights.h5") + ".json")
-    params = os.path.join(folder, configs.PARAMS_FILE)
-    if os.path.isfile(description):
-        with open(description, encoding="utf-8") as file:
-            model = keras.models.model_from_json(file.read())
-    elif os.path.isfile(params):
-        model = networks.build_generator(configs.load_params(params))
-    else:
-        raise ExportError(
-            f"{path} does not tell its network. Put the run's params.yaml beside it, or what the model's to_json gave "
-            f"as {os.path.basename(description)}."
-        )
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ExportError(f"{path} does not hold the weights of the network beside it: {_one_line(error)}") from error
-    return model
-
-
 def _checked(model, path, metadata, made_of, dtype="float32"):
     """A `Generator`; raises ExportError where the model is none of this package, or its weights are not finite."""
     faults = [variable.name for variable in model.variables if not np.isfinite(np.asarray(variable, np.float64)).all()]
@@ -182,10 +146,6 @@ def _digest(path):
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def _one_line(error, most=300):
-    return " ".join(str(error).split())[:most]
-
-
 def description_of(model):
-    """What `read_weights` wants beside the weights of a model: JSON text."""
+    """What `networks.read_file` wants beside the weights of a model: JSON text."""
     return json.dumps(json.loads(model.to_json()), indent=1)

@@ -10,6 +10,7 @@ from trainers.configs.explaining import ConfigError, nearest
 
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 _INFINITE = ("loss_upper_bound",)  # where infinity means no bound
+MASKS = ("rectangle", "center", "strokes", "box", "blob", "border", "folder")
 ATTENTION = ("none", "self_attention", "attentive_normalization")
 
 
@@ -41,6 +42,11 @@ def checked(params):
     _check_at_least(0, "trainer.pretrain_steps", trainer.pretrain_steps)
     _check_data("task.train_data", task.train_data)
     _check_data("task.validation_data", task.validation_data)
+    modules = {"gan": ("all", "generator", "discriminator"), "inpainting": ("all", "generator", "critics")}
+    for name in task.init_checkpoint_modules:
+        check_choice("task.init_checkpoint_modules", name, modules[params.application])
+    if not task.init_checkpoint_modules:
+        raise ConfigError("`task.init_checkpoint_modules` must not be empty: 'all' takes what there is.")
     (_check_gan if params.application == "gan" else _check_inpainting)(params)
     _check_finite(params)
     return params
@@ -180,12 +186,13 @@ def _check_inpainting(params):
         check_choice(f"task.model.{name}.attention", getattr(task.model, name).attention, ATTENTION)
         _check_network(f"task.model.{name}", getattr(task.model, name))
     check_choice("task.model.generator.statistics", task.model.generator.statistics, ("weighted", "released"))
+    check_choice("task.model.generator.first_fill", task.model.generator.first_fill, ("zeros", "diffusion"))
     _check_weights(task.losses)
     for key, kinds in (("task.masks.kinds", masks.kinds), ("task.evaluation.masks", task.evaluation.masks)):
         if not kinds:
             raise ConfigError(f"`{key}` must not be empty.")
         for kind in kinds:
-            check_choice(key, kind, ("rectangle", "center", "strokes", "folder"))
+            check_choice(key, kind, MASKS)
         if "folder" in kinds and not masks.path:
             raise ConfigError(f"`task.masks.path` must not be empty where `{key}` has 'folder'.")
     if not 1 <= masks.size < resolution:
@@ -248,5 +255,14 @@ def _check_data(group, data):
             f"`{group}.background` must be three levels from 0 to 255, or [] to ignore alpha. "
             f"Received: {data.background}"
         )
-    if data.cache and data.random_crop and data.dataset != "photos":
-        raise ConfigError(f"`{group}.cache` keeps squares that are cut already: it excludes `{group}.random_crop`.")
+    area = data.random_crop_area
+    if area and not (len(area) == 2 and 0 < area[0] <= area[1] <= 1):
+        raise ConfigError(
+            f"`{group}.random_crop_area` must be two rising shares in (0, 1], or [] for the largest squares. "
+            f"Received: {area}"
+        )
+    if area and (not data.random_crop or data.dataset in ("digits", "pairs")):
+        raise ConfigError(
+            f"`{group}.random_crop_area` is of squares that are cut out at random: it needs `{group}.random_crop`, and "
+            f"images that are not drawn at `task.model.resolution`. Received: {data.random_crop} and {data.dataset!r}"
+        )

@@ -335,6 +335,64 @@ def _inpainting256(data, validation_split):
     )
 
 
+def inpainting_photographs64():
+    """Inpainting with AN on a folder of photographs, on 64 x 64 squares of many scales; the first of two stages.
+
+    Command: python -m trainers.train_inpainting --experiment=inpainting_photographs64 --mode=train_and_eval
+        --model_dir=runs/photographs64 --params_override=task.train_data.path=DIR,task.validation_data.path=DIR
+    DIR holds `train` and `test`, folders of images.
+    """
+    return _photographs(64)
+
+
+def _photographs(resolution):
+    scale, data = resolution / 64, {"dataset": "folder", "path": "data"}
+    rate = {"learning_rate": 5e-4, "beta_1": 0.9, "beta_2": 0.99}
+    return schema.InpaintingConfig(
+        task=schema.InpaintingTaskConfig(
+            model=schema.InpaintingModelConfig(
+                resolution=resolution,
+                generator=schema.InpaintingGeneratorConfig(base_channels=16, first_fill="diffusion"),
+                critic=schema.CriticConfig(base_channels=32, attention="none"),
+            ),
+            losses=schema.InpaintingLossesConfig(discount=1.0, known=0.0),
+            masks=schema.MaskConfig(
+                kinds=["strokes", "strokes", "center", "box", "blob", "border"],
+                size=resolution // 2,
+                max_shrink=resolution // 4,
+                num_strokes=4,
+                max_vertices=6,
+                max_length=24.0 * scale,
+                min_width=3.0 * scale,
+                max_width=12.0 * scale,
+            ),
+            train_data=schema.DataConfig(
+                global_batch_size=8,
+                random_crop=True,
+                random_crop_area=[0.04, 0.8],
+                random_flip=True,
+                cache=True,
+                **data,
+            ),
+            validation_data=schema.DataConfig(split="test", global_batch_size=8, **data),
+        ),
+        trainer=schema.TrainerConfig(
+            train_steps=20_000,
+            steps_per_loop=20,
+            checkpoint_interval=250,
+            summary_interval=250,
+            validation_interval=1000,
+            max_to_keep=2,
+            discriminator_steps=5,
+            generator_optimizer=schema.OptimizerConfig(**rate),
+            discriminator_optimizer=schema.OptimizerConfig(learning_rate=2e-4, beta_1=0.5, beta_2=0.9),
+            ema_decay=0.999,
+            pretrain_steps=20_000,
+        ),
+        runtime=schema.RuntimeConfig(distribution_strategy="one_device", seed=1),
+    )
+
+
 EXPERIMENTS = {
     experiment.__name__: experiment
     for experiment in (
@@ -350,5 +408,6 @@ EXPERIMENTS = {
         inpainting_photos64,
         inpainting_folder256,
         inpainting_tfds256,
+        inpainting_photographs64,
     )
 }

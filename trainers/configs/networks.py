@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import os
 
 import tensorflow as tf
 
 from keras_an import models
 from keras_an.backend import keras
 from trainers.configs import other_keras
+from trainers.configs.resolve import PARAMS_FILE, load_params
 
 
 def build_networks(params):
@@ -112,14 +114,81 @@ def restore_generator(params, checkpoint, use_ema=True):
         CheckpointError: where the checkpoint's weights are not those of the configuration.
     """
     generator = build_generator(params)
-    name = "ema_generator" if use_ema else "generator"
-    item = tf.train.Checkpoint(**{name: generator})
+    _restore(checkpoint, {"ema_generator" if use_ema else "generator": generator})
+    return generator
+
+
+def restore_networks(params, checkpoint, names):
+    """Networks of a run with the weights of a checkpoint, by their names in it.
+
+    Args:
+        params: `schema.ExperimentConfig` or `schema.InpaintingConfig` of the run.
+        checkpoint: path, of a checkpoint of either Keras.
+        names: of "ema_generator", "generator", and of a GAN "discriminator", of inpainting "global_critic", ....
+
+    Raises:
+        CheckpointError: where the checkpoint's weights are not those of the configuration.
+    """
+    if params.application == "inpainting":
+        found = {f"{name}_critic": critic for name, critic in build_critics(params).items()}
+        generator = build_inpainting_generator(params)
+    else:
+        generator, discriminator = build_networks(params)
+        found = {"discriminator": discriminator}
+    found.update({name: generator for name in names if name.endswith("generator")})
+    found = {name: network for name, network in found.items() if name in names}
+    _restore(checkpoint, found)
+    return found
+
+
+def _restore(checkpoint, networks):
+    item = tf.train.Checkpoint(**networks)
     try:
         with other_keras.for_this_keras(checkpoint, item) as path:
             item.restore(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise CheckpointError(f"{checkpoint} does not hold the networks of its run's params.yaml: {error}") from error
-    return generator
+
+
+def read_file(path):
+    """The generator of a `.keras` file, or of a `.weights.h5` file whose network the file beside it tells.
+
+    That is `NAME.json` for `NAME.weights.h5`, of `to_json` of the same Keras, or else the `params.yaml` of a run.
+
+    Raises:
+        CheckpointError: where a file is missing or cannot be read, or the weights are those of another network.
+    """
+    if not os.path.isfile(path):
+        raise CheckpointError(f"There is no file {path}.")
+    if path.endswith(".keras"):
+        try:
+            return keras.saving.load_model(path, compile=False)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{path} cannot be read as a .keras file of this Keras: {_one_line(error)}") from error
+    folder, name = os.path.split(path)
+    description = os.path.join(folder, name.removesuffix(".weights.h5") + ".json")
+    params = os.path.join(folder, PARAMS_FILE)
+    if os.path.isfile(description):
+        with open(description, encoding="utf-8") as file:
+            model = keras.models.model_from_json(file.read())
+    elif os.path.isfile(params):
+        model = build_generator(load_params(params))
+    else:
+        raise CheckpointError(
+            f"{path} does not tell its network. Put the run's params.yaml beside it, or what the model's to_json gave "
+            f"as {os.path.basename(description)}."
+        )
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} does not hold the weights of the network beside it: {_one_line(error)}"
+        ) from error
+    return model
+
+
+def _one_line(error, most=300):
+    return " ".join(str(error).split())[:most]
 
 
 def _arguments(params, network):

@@ -27,6 +27,8 @@ TABLE = {
     "task.train_data.split": LEARNED,
     "task.train_data.label_offset": LEARNED,
     "task.train_data": INEXACT,
+    "task.init_checkpoint": LEARNED,
+    "task.init_checkpoint_modules": LEARNED,
     "task.validation_data": FREE,
     "task.evaluation": FREE,
     "trainer.train_steps": FREE,
@@ -49,7 +51,7 @@ TABLE = {
     "runtime.grace_seconds": FREE,
 }
 
-_PATHS = ("task.train_data.path", "task.masks.path", "task.losses.vgg_weights")
+_PATHS = ("task.train_data.path", "task.masks.path", "task.losses.vgg_weights", "task.init_checkpoint")
 
 
 def kind_of(key):

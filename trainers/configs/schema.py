@@ -81,11 +81,12 @@ class DataConfig:
     of TFDS; "." is the folder `path` itself. global_batch_size: images of a step over all replicas. label_offset: added
     to the labels of TFRecords, -1 where they start at 1. random_flip: whether half of the images of training are
     mirrored. random_crop: whether the squares of training are cut out at random places: of an encoded image along its
-    longer side. skip_corrupt: whether to log and leave out images that cannot be decoded, labels out of range and empty
-    classes, which are errors otherwise. background: three levels from 0 to 255, of red, green and blue, on which
-    transparent images are laid; [] ignores alpha. cache: whether every worker keeps all images, decoded and resized, in
-    memory. shuffle_buffer_size: encoded images among which TFDS and TFRecords are shuffled where `cache` is off; the
-    others shuffle all.
+    longer side. random_crop_area: least and largest area of such a square, as a share of the largest's; each image
+    draws one in between, and [] takes the largest. skip_corrupt: whether to log and leave out images that cannot be
+    decoded, labels out of range and empty classes, which are errors otherwise. background: three levels from 0 to 255,
+    of red, green and blue, on which transparent images are laid; [] ignores alpha. cache: whether every worker keeps
+    all images in memory, decoded and resized, or with `random_crop` decoded and whole. shuffle_buffer_size: encoded
+    images among which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
     """
 
     dataset: str = "digits"
@@ -96,6 +97,7 @@ class DataConfig:
     label_offset: int = 0
     random_flip: bool = False
     random_crop: bool = False
+    random_crop_area: list[float] = dataclasses.field(default_factory=list)
     skip_corrupt: bool = False
     background: list[int] = dataclasses.field(default_factory=lambda: [255, 255, 255])
     cache: bool = False
@@ -128,7 +130,10 @@ class TaskConfig:
     """What is learned from what.
 
     augmentation: changes to all images that the discriminator sees, of "color", "translation" and "cutout"
-    (DiffAugment).
+    (DiffAugment). init_checkpoint: whose weights a new run starts from: a run's folder, its DIR/ckpt-STEP, or a .keras
+    or .weights.h5 file of a generator; of a run its averaged generator. Resolutions may differ; layers that do not fit
+    stay as they start, with a warning. init_checkpoint_modules: what is taken: "all", or of "generator" and
+    "discriminator".
     """
 
     model: ModelConfig = _field(ModelConfig)
@@ -137,6 +142,8 @@ class TaskConfig:
     validation_data: DataConfig = _field(DataConfig, split="test")
     evaluation: EvaluationConfig = _field(EvaluationConfig)
     augmentation: list[str] = dataclasses.field(default_factory=list)
+    init_checkpoint: str = ""
+    init_checkpoint_modules: list[str] = dataclasses.field(default_factory=lambda: ["all"])
 
 
 @dataclasses.dataclass
@@ -144,7 +151,8 @@ class InpaintingGeneratorConfig:
     """The two-stage generator.
 
     attention: "none", "self_attention" or "attentive_normalization" in the second stage. num_entities, entity_stddev:
-    as in `NetworkConfig`. statistics: "weighted", or "released" for weights of the released code.
+    as in `NetworkConfig`. statistics: "weighted", or "released" for weights of the released code. first_fill: what the
+    first stage sees in the hole: "zeros", as in the paper, or "diffusion", a smooth fill to which both stages then add.
     """
 
     base_channels: int = 32
@@ -152,6 +160,7 @@ class InpaintingGeneratorConfig:
     num_entities: int = 16
     entity_stddev: Optional[float] = None
     statistics: str = "weighted"
+    first_fill: str = "zeros"
 
 
 @dataclasses.dataclass
@@ -180,7 +189,9 @@ class MaskConfig:
     kinds: each image takes one of these at random: "rectangle", a square of side `size` at a random place, of which
     each pair of opposite sides moves in by up to `max_shrink` / 2; "center", that square in the middle; "strokes",
     `num_strokes` broken lines of up to `max_vertices` pieces, each up to `max_length` long, `min_width` to `max_width`
-    wide and turned by up to `max_angle` degrees; "folder", images in `path`, where more than half bright is missing, or
+    wide and turned by up to `max_angle` degrees; "box", a rectangle of sides from `size` / 8 to `size` around a point
+    anywhere, cut off at the border; "blob", a rounded outline as an object's, likewise; "border", up to `size` / 2 of
+    one side of the image, or half as much of all four, to be painted on; "folder", images in `path`, where more than half bright is missing, or
     with `invert` the rest.
     """
 
@@ -237,7 +248,10 @@ class InpaintingEvaluationConfig:
 
 @dataclasses.dataclass
 class InpaintingTaskConfig:
-    """What is learned from what."""
+    """What is learned from what.
+
+    init_checkpoint, init_checkpoint_modules: as in `TaskConfig`; the modules are "generator" and "critics".
+    """
 
     model: InpaintingModelConfig = _field(InpaintingModelConfig)
     losses: InpaintingLossesConfig = _field(InpaintingLossesConfig)
@@ -245,6 +259,8 @@ class InpaintingTaskConfig:
     train_data: DataConfig = _field(DataConfig, dataset="photos", random_crop=True)
     validation_data: DataConfig = _field(DataConfig, dataset="photos", split="test")
     evaluation: InpaintingEvaluationConfig = _field(InpaintingEvaluationConfig)
+    init_checkpoint: str = ""
+    init_checkpoint_modules: list[str] = dataclasses.field(default_factory=lambda: ["all"])
 
 
 # Classes of Keras, and of TensorFlow Addons, by `type`.

@@ -20,7 +20,7 @@ class ImageBatches:
     Args:
         source: of `image_sources` or `tfds_source`.
         data: `schema.DataConfig`.
-        resolution: side of the images in pixels.
+        resolution: side of the images in pixels, or None for `whole`.
         image_channels: 1 or 3, or None for what the source has.
         num_classes: integer, or None where labels do not matter.
         advice: what the error of an image tells to do.
@@ -57,7 +57,7 @@ class ImageBatches:
             records = records.batch(own).shard(workers, context.input_pipeline_id).unbatch()
 
         def read(records, draws=None):
-            batch = self._read(records, keep_size=True, places=draws[:, 1:] if self._data.random_crop else None)
+            batch = self._read(records, keep_size=True, places=self._places(draws) if self._data.random_crop else None)
             if not self._data.random_flip:
                 return self._finished(batch)
             # These kinds of reversing and choosing take a sixth of the time of the newer ones.
@@ -66,6 +66,11 @@ class ImageBatches:
             return self._finished({**batch, "image": image})
 
         return self._map(records.batch(batch_size, drop_remainder=True), read)
+
+    def _places(self, draws):
+        """Where squares are cut out, and the share of the largest one's area that they have: float32 `(batch, 3)`."""
+        least, most = self._data.random_crop_area or (1.0, 1.0)
+        return tf.concat([draws[:, 1:3], least + (most - least) * draws[:, 3:]], axis=1)
 
     def once(self, batch_size, num_images=None):
         """All images in order, or `num_images` evenly out of all; the others are not decoded."""
@@ -81,17 +86,27 @@ class ImageBatches:
         batches = self._map(records.batch(batch_size), lambda records: self._read(records, keep_size=False))
         return batches.unbatch().batch(batch_size) if self._data.skip_corrupt else batches
 
+    def whole(self):
+        """All images in order, one by one, decoded but neither cut nor resized: `{"image", "label"}`, uint8 and int32.
+
+        Those that are left out are missing.
+        """
+        return self._map(self._source.once().batch(1), lambda records: self._read(records, keep_size=False)).unbatch()
+
     @staticmethod
     def _map(dataset, function):
         return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _read(self, records, keep_size, places=None):
-        """`places`, float32 `(batch, 2)` in [0, 1), say where squares are cut out; None is the middle."""
+        """`places`, of `_places`, say where squares are cut out; None is the middle."""
         if self._source.decoded:  # and checked, or made by this project
             batch = self._source.read(records)
-            return {**batch, "image": cut_squares(batch["image"], self._resolution, places)}
+            has_areas = places is not None and bool(self._data.random_crop_area)
+            cut = cut_resized_squares if has_areas else cut_squares
+            return {**batch, "image": cut(batch["image"], self._resolution, places)}
         size = tf.size(tf.nest.flatten(records)[0], tf.int64)
-        each = tf.data.Dataset.from_tensor_slices((records, tf.fill((size, 2), -1.0) if places is None else places))
+        middle = tf.tile([[-1.0, -1.0, 1.0]], tf.stack([size, 1]))
+        each = tf.data.Dataset.from_tensor_slices((records, middle if places is None else places))
         # An operation's error cannot be caught in a graph, but a data set can drop what has one. Only where a batch has
         # is it read again, image by image: that costs more.
         swift = each.map(self._decode).batch(size, drop_remainder=True).ignore_errors()
@@ -102,16 +117,20 @@ class ImageBatches:
     def _decode(self, record, place):
         """An image, uint8, its label, and whether it is broken: it is black then."""
         record = self._source.read(record)
-        image = decode_image(record["image"], self._data.background)
+        image = record["image"]  # encoded, or of `image_sources.picture_source`
+        image = decode_image(image, self._data.background) if image.dtype == tf.string else image
         is_broken = tf.equal(tf.size(image), 0)
         image = tf.cond(is_broken, lambda: tf.zeros((1, 1, 3), tf.uint8), lambda: image)
+        if self._resolution is None:
+            return image, record["label"], is_broken
         image = crop_square(image, self._resolution, place)
         return tf.cast(tf.round(to_channels(image, self._channels)), tf.uint8), record["label"], is_broken
 
     def _decode_if_possible(self, record, place):
         """As `_decode`, or a black image, 0 and True where there is an error."""
         decoded = tf.data.Dataset.from_tensors((record, place)).map(self._decode).ignore_errors()
-        black = tf.zeros((self._resolution, self._resolution, self._channels), tf.uint8)
+        side, channels = (self._resolution, self._channels) if self._resolution else (1, 3)
+        black = tf.zeros((side, side, channels), tf.uint8)
         return decoded.concatenate(tf.data.Dataset.from_tensors((black, 0, True))).take(1).get_single_element()
 
     def _without_problems(self, batch, names, keep_size):
@@ -170,11 +189,14 @@ def _left_out(*data):
 
 
 def _draws(seed, worker, start):
-    """An endless data set of float32 `(3,)` in [0, 1), from the one with the number `start`, keyed by seed, worker."""
+    """An endless data set of float32 `(4,)` in [0, 1), from the one with the number `start`, keyed by seed, worker."""
 
     def block(number):
         key = tf.random.experimental.stateless_fold_in(tf.constant([seed, worker], tf.int64), number, alg="philox")
-        return tf.random.stateless_uniform((_BLOCK, 3), key, alg="philox")
+        draws = tf.random.stateless_uniform((_BLOCK, 3), key, alg="philox")
+        # Of a key of its own: the three are what they were before there was a fourth.
+        key = tf.random.experimental.stateless_fold_in(key, tf.constant(1, tf.int64), alg="philox")
+        return tf.concat([draws, tf.random.stateless_uniform((_BLOCK, 1), key, alg="philox")], axis=1)
 
     first, start = divmod(start, _BLOCK)
     return tf.data.Dataset.counter(first).map(block).unbatch().skip(start)
@@ -217,7 +239,7 @@ def cut_squares(images, side, places=None):
     Args:
         images: `(batch, height, width, channels)`.
         side: integer.
-        places: float32 `(batch, 2)` in [0, 1), or None for the middle.
+        places: float32 `(batch, 2 or more)` in [0, 1), or None for the middle.
 
     Returns:
         `(batch, side, side, channels)`
@@ -234,8 +256,19 @@ def cut_squares(images, side, places=None):
     return images
 
 
-def crop_square(image, resolution, place=(-1.0, -1.0)):
-    """Cuts the largest square out and resizes it with a bicubic filter that antialiases.
+def cut_resized_squares(images, side, places):
+    """`crop_square` of each of some images, uint8 `(batch, height, width, channels)`, at `places` `(batch, 3)`."""
+    channels = images.shape[-1]
+    images = tf.map_fn(
+        lambda one: crop_square(one[0], side, one[1]),
+        (to_channels(images, 3), places),
+        fn_output_signature=tf.TensorSpec((side, side, 3)),
+    )
+    return tf.cast(tf.round(to_channels(images, channels)), tf.uint8)
+
+
+def crop_square(image, resolution, place=(-1.0, -1.0, 1.0)):
+    """Cuts a square out and resizes it with a bicubic filter that antialiases.
 
     The result is that of resizing the shorter side and cropping then, but for the filter's reach past the edge of the
     square, and costs less.
@@ -243,13 +276,15 @@ def crop_square(image, resolution, place=(-1.0, -1.0)):
     Args:
         image: uint8 `(height, width, 3)`.
         resolution: integer, side of the result.
-        place: float32 `(2,)` in [0, 1), where along the longer side the square lies; below 0 is the middle.
+        place: float32 `(3,)`: where the square lies between the first and the last that fits, along height and width,
+            in [0, 1), below 0 the middle; and its area as a share of the largest square's, in (0, 1].
 
     Returns:
         float32 `(resolution, resolution, 3)` in [0, 255].
     """
     height, width = tf.unstack(tf.shape(image)[:2])
-    side = tf.minimum(height, width)
+    shorter = tf.cast(tf.minimum(height, width), tf.float32)
+    side = tf.maximum(tf.cast(tf.round(tf.sqrt(place[2]) * shorter), tf.int32), 1)
 
     def start(excess, place):
         return tf.where(place < 0, excess // 2, tf.cast(place * tf.cast(excess + 1, tf.float32), tf.int32))

@@ -137,6 +137,30 @@ def array_source(images, labels, class_names=None):
     return IndexedSource(labels, class_names, read, decoded=True)
 
 
+def picture_source(pictures, class_names=None):
+    """Pictures of any size in memory, pairs of uint8 `(height, width, 3)` and a label.
+
+    Raises:
+        ValueError: where there are none.
+    """
+    if not pictures:
+        raise ValueError("A data set must hold an image that can be used. Received none.")
+    images, labels = zip(*pictures)
+    shapes = tf.constant([image.shape for image in images], tf.int64)
+    ends = np.cumsum([image.size for image in images])
+    starts = tf.constant(ends - [image.size for image in images], tf.int64)
+    with tf.device("CPU:0"):
+        levels = tf.constant(np.concatenate([image.ravel() for image in images]))
+    labels = tf.constant(labels, tf.int32)
+
+    def read(index):
+        size = tf.reduce_prod(shapes[index])
+        image = tf.reshape(levels[starts[index] : starts[index] + size], shapes[index])
+        return {"image": tf.ensure_shape(image, (None, None, 3)), "label": labels[index]}
+
+    return IndexedSource(labels, class_names, read, name_of=tf.as_string)
+
+
 def contents_of(folder):
     """What there is in place of a missing folder or file, for an error."""
     while folder and not os.path.isdir(folder):

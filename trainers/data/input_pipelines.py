@@ -26,7 +26,8 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
     on `seed` alone; for TFDS and TFRecords, of which each worker reads a part, also on the number of workers.
 
     Images are cropped at the center, or with `data.random_crop` at random places, to a square, then resized with a
-    bicubic filter that antialiases; from the bundled photographs squares of `resolution` are cut without resizing.
+    bicubic filter that antialiases; from the bundled photographs squares of `resolution` are cut without resizing,
+    unless `data.random_crop_area` says how large they are. With `data.cache` every picture is decoded only once.
 
     Args:
         strategy: `tf.distribute.Strategy`.
@@ -49,7 +50,13 @@ def training_dataset(strategy, data, resolution, seed, start_batch=0, *, image_c
     source = check(strategy, data, resolution, num_classes=num_classes)
     advice = _advice("task.train_data")
     batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes, advice)
-    if data.cache and not source.decoded:
+    if data.cache and data.random_crop and not source.decoded:
+        whole = image_batches.ImageBatches(source, data, None, 3, num_classes, advice).whole()
+        with value_errors(data):
+            pictures = [(picture["image"].numpy(), picture["label"].numpy()) for picture in whole]
+        source = image_sources.picture_source(pictures, source.class_names)
+        batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes, advice)
+    elif data.cache and not source.decoded:
         source = image_sources.array_source(*_arrays(batches.once_unfinished(256), data), source.class_names)
         batches = image_batches.ImageBatches(source, data, resolution, image_channels, num_classes, advice)
 
@@ -192,7 +199,7 @@ def make_paths_absolute(task):
     """
     groups = [(task.train_data, "path"), (task.validation_data, "path"), (getattr(task, "masks", None), "path")]
     others = [(task.evaluation, name) for name in ("inception_path", "statistics_dir", "classifier_dir")]
-    others.append((task.losses, "vgg_weights"))
+    others += [(task.losses, "vgg_weights"), (task, "init_checkpoint")]
     for group, name in groups + others:
         path = getattr(group, name, "")
         if path and "://" not in path:

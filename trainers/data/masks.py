@@ -11,6 +11,9 @@ from trainers.configs import schema
 from trainers.data import input_pipelines, picture_files
 
 
+_WAVES = 4  # of the outline of a blob
+
+
 def draw(config, num_images, key):
     """The random numbers of `make`.
 
@@ -23,12 +26,15 @@ def draw(config, num_images, key):
         Dictionary of float32 `(num_images, ...)` in [0, 1).
     """
     keys = tf.unstack(tf.random.experimental.stateless_split(key, 5, alg="philox"))
+    # Of a key of its own: all others are what they were before there were these kinds.
+    keys.append(tf.random.experimental.stateless_fold_in(key, tf.constant(5, tf.int64), alg="philox"))
     shapes = {
         "corner": (2,),
         "shrink": (2,),
         "strokes": (2 + 1 + 3 * config.max_vertices, config.num_strokes),
         "folder": (),
         "kind": (),
+        "shape": (4 + 2 * _WAVES,),
     }
     return {
         name: tf.random.stateless_uniform((num_images, *shape), key, alg="philox")
@@ -54,6 +60,9 @@ def make(config, resolution, draws, folder=None):
         "rectangle": lambda: rectangles(config, resolution, corner, draws["shrink"]),
         "center": lambda: center(config, resolution, tf.shape(corner)[0]),
         "strokes": lambda: strokes(config, resolution, draws["strokes"]),
+        "box": lambda: boxes(config, resolution, draws["shape"]),
+        "blob": lambda: blobs(config, resolution, draws["shape"]),
+        "border": lambda: borders(config, resolution, draws["shape"]),
         "folder": lambda: _from_folder(folder, draws["folder"]),
     }
     masks = tf.stack([kinds[kind]() for kind in config.kinds])  # (kinds, images, height, width, 1)
@@ -106,6 +115,48 @@ def center(config, resolution, num_images):
     """The square of side `config.size` in the middle."""
     corner = tf.fill((num_images, 2), (resolution - config.size) // 2)
     return rectangles(config, resolution, corner, tf.zeros((num_images, 2)))
+
+
+def boxes(config, resolution, draws):
+    """Rectangles around a point anywhere, cut off at the border, of sides from `config.size` / 8 to `config.size`."""
+    middle, sides = draws[:, :2] * resolution, config.size * (0.125 + 0.875 * draws[:, 2:4])
+    places = tf.range(resolution, dtype=tf.float32) + 0.5
+    # The pixel of the point is always missing.
+    inside = tf.abs(places - middle[..., None]) <= tf.maximum(0.5 * sides, 0.5)[..., None]  # (images, 2, side)
+    inside = tf.cast(inside, tf.float32)
+    return (inside[:, 0, :, None] * inside[:, 1, None, :])[..., None]
+
+
+def blobs(config, resolution, draws):
+    """Outlines as objects have them, around a point anywhere: circles whose radius goes up and down with the angle.
+
+    The radius is `config.size` / 12 to `config.size` / 2 on average, and swings by up to a third to either side.
+    """
+    middle = (draws[:, :2] * resolution)[..., None, None]  # (images, 2, 1, 1)
+    radius = 0.5 * config.size * (1.0 + 5.0 * draws[:, 2]) / 6.0
+    places = tf.range(resolution, dtype=tf.float32) + 0.5
+    rows, columns = places[:, None] - middle[:, 0], places - middle[:, 1]  # (images, side, 1), (images, 1, side)
+    angle = tf.atan2(rows + tf.zeros_like(columns), columns + tf.zeros_like(rows))
+    waves = 1.0
+    for number in range(_WAVES):
+        size, phase = draws[:, 4 + 2 * number, None, None], draws[:, 5 + 2 * number, None, None]
+        waves += size / (3.0 * _WAVES) * tf.sin((number + 1) * angle + 2.0 * math.pi * phase)
+    reach = tf.maximum(radius[:, None, None] * waves, 0.75)  # which holds the point's own pixel
+    return tf.cast(rows**2 + columns**2 <= reach**2, tf.float32)[..., None]
+
+
+def borders(config, resolution, draws):
+    """A strip along one side, at random, of up to half of `config.size`, or at all four of up to a quarter of it."""
+    width = 1.0 + tf.floor(0.5 * config.size * draws[:, 0])[:, None]
+    half = tf.maximum(tf.floor(0.5 * width), 1.0)
+    side = tf.cast(5.0 * draws[:, 1], tf.int32)[:, None]  # of 0 to 3; 4 is all
+    top, bottom, left, right = (
+        tf.where(side == 4, half, tf.where(side == number, width, 0.0)) for number in range(4)
+    )  # (images, 1)
+    places = tf.range(resolution, dtype=tf.float32)
+    rows = (places < top) | (places >= resolution - bottom)  # (images, side)
+    columns = (places < left) | (places >= resolution - right)
+    return tf.cast(rows[:, :, None] | columns[:, None, :], tf.float32)[..., None]
 
 
 def strokes(config, resolution, draws):

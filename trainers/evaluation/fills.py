@@ -1,6 +1,12 @@
 """Fills of a hole that nothing was learned for: what an inpainting network must beat."""
 
+import functools
+import importlib.util
+
 import numpy as np
+from absl import logging
+
+_RADIUS = 3  # pixels around one that OpenCV looks at
 
 
 def mean_fill(images, masks):
@@ -34,4 +40,47 @@ def biharmonic_fill(images, masks):
     return np.clip(np.stack(filled), -1.0, 1.0).astype(np.float32)
 
 
-FILLS = {"mean_fill": mean_fill, "biharmonic": biharmonic_fill}
+def opencv_fill(images, masks, method):
+    """OpenCV's `inpaint`, of 8 bits and a radius of 3 pixels; takes some hundredths of a second for each image.
+
+    Args:
+        images: float32 `(images, height, width, 1 or 3)` in [-1, 1].
+        masks: `(images, height, width, 1)`, 1 = missing.
+        method: `"INPAINT_TELEA"`, which marches inwards with weighted means, or `"INPAINT_NS"`, which carries on the
+            lines of equal brightness as a fluid flows.
+
+    Returns:
+        float32, as `images`; known pixels stay as they are.
+
+    References:
+        An Image Inpainting Technique Based on the Fast Marching Method (Telea, 2004); Navier-Stokes, Fluid Dynamics,
+        and Image and Video Inpainting (Bertalmio, Bertozzi, Sapiro, CVPR 2001).
+    """
+    import cv2
+
+    levels = np.round((np.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
+    holes = (masks[..., 0] > 0).astype(np.uint8)
+    filled = [cv2.inpaint(image, hole, _RADIUS, getattr(cv2, method)) for image, hole in zip(levels, holes)]
+    filled = np.stack(filled).reshape(images.shape).astype(np.float32) / 127.5 - 1.0
+    return np.where(masks > 0, filled, images).astype(np.float32)
+
+
+FILLS = {
+    "mean_fill": mean_fill,
+    "biharmonic": biharmonic_fill,
+    "telea": functools.partial(opencv_fill, method="INPAINT_TELEA"),
+    "navier_stokes": functools.partial(opencv_fill, method="INPAINT_NS"),
+}
+
+
+def available(biharmonic=True):
+    """The fills that can be made here, by name; OpenCV's need the extra `opencv`, and are left out without it.
+
+    Args:
+        biharmonic: whether to include the biharmonic one, which takes long.
+    """
+    left_out = [] if biharmonic else ["biharmonic"]
+    if importlib.util.find_spec("cv2") is None:
+        logging.info("Without the scores of OpenCV's fills: pip install '.[opencv]' brings it.")
+        left_out += ["telea", "navier_stokes"]
+    return {name: fill for name, fill in FILLS.items() if name not in left_out}

@@ -5,8 +5,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.data import input_pipelines, masks
-from trainers.evaluation import scores
-from trainers.evaluation.fills import FILLS
+from trainers.evaluation import fills, scores
 from trainers.evaluation.inception_features import InceptionFeatures
 from trainers.monitoring import summaries
 from trainers.monitoring.pictures import image_grid, layout_tiles, to_uint8
@@ -73,8 +72,8 @@ class InpaintingEvaluator:
         Returns:
             Floats by name, without those that cannot be computed, `<mask>/<measure>`: `l1_hole`, `psnr_hole`,
             `ssim_hole` over what is missing and `l1`, `psnr`, `ssim` over the picture, means over images; pixels count
-            from 0 to 1, PSNR in dB. The fills' are `<mask>/<measure>_mean_fill` and `_biharmonic`. With Inception also
-            `<mask>/fid`, of completed against real.
+            from 0 to 1, PSNR in dB. The fills' are `<mask>/<measure>_mean_fill`, `_biharmonic`, `_telea` and `_navier_stokes`. With
+            Inception also `<mask>/fid`, of completed against real.
         """
         if self._fill_scores is None:
             self._fill_scores = self._scores_of_fills()
@@ -93,7 +92,7 @@ class InpaintingEvaluator:
         """The scores of `evaluate` as lines of text."""
         rows = [("mask", "filled by", *MEASURES)]
         for kind in self._masks:
-            for name, suffix in (("generator", ""), *((fill, f"_{fill}") for fill in FILLS)):
+            for name, suffix in (("generator", ""), *((fill, f"_{fill}") for fill in fills.FILLS)):
                 values = [found.get(f"{kind}/{measure}{suffix}") for measure in MEASURES]
                 if any(value is not None for value in values):
                     rows.append((kind, name, *("-" if value is None else f"{value:.4g}" for value in values)))
@@ -127,13 +126,13 @@ class InpaintingEvaluator:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _scores_of_fills(self):
-        fills = {name: fill for name, fill in FILLS.items() if name != "biharmonic" or self._evaluation.biharmonic}
-        logging.info("Scoring what %s make of the %d validation images", " and ".join(fills), len(self._images))
+        chosen = fills.available(self._evaluation.biharmonic)
+        logging.info("Scoring what %s make of the %d validation images", " and ".join(chosen), len(self._images))
         return {
             kind: scores.finite(
                 {
                     f"{kind}/{measured}_{name}": value
-                    for name, fill in fills.items()
+                    for name, fill in chosen.items()
                     for measured, value in measure(self._images, fill(self._images, mask), mask).items()
                 }
             )

@@ -8,6 +8,7 @@ GRADIENTS, SPEED, LEARNING_RATE, SPREAD = "4_gradients", "5_speed", "6_learning_
 
 _NORM, _SQUARE = "_gradient_norm", "_square"
 _LOW, _HIGH = "_low", "_high"
+_FILLS = "(_mean_fill|_biharmonic|_telea|_navier_stokes)?"
 
 DESCRIPTIONS = {
     "generator_loss": "Loss of the generator. With hinge: minus the mean logit of its images.",
@@ -92,8 +93,8 @@ def charts(application):
     else:
         losses["L1"] = [f"^{LOSSES}/(hole|known)_l1$"]
         scores = {
-            "L1 in the hole, and that of fills": [f"^{SCORES}/.*/l1_hole(_mean_fill|_biharmonic)?$"],
-            "PSNR in the hole, and that of fills": [f"^{SCORES}/.*/psnr_hole(_mean_fill|_biharmonic)?$"],
+            "L1 in the hole, and that of fills": [f"^{SCORES}/.*/l1_hole{_FILLS}$"],
+            "PSNR in the hole, and that of fills": [f"^{SCORES}/.*/psnr_hole{_FILLS}$"],
         }
     statistics = {
         "Entropy over log n: 1 tells nothing": "layout_entropy",

@@ -5,8 +5,8 @@ import math
 
 import tensorflow as tf
 
-from keras_an.backend import apply_scaled_gradients, loss_scale
-from trainers.training import optimizers
+from keras_an.backend import apply_scaled_gradients, keras, loss_scale
+from trainers.training import optimizers, warm_start
 from trainers.training.workers import has_several_workers
 
 _ONLY_FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -58,6 +58,16 @@ class Trainer:
             "step": self.step,
             "skipped_batches": self.skipped_batches,
         }
+
+    def start_from_another(self, model_dir):
+        """Takes the weights of `task.init_checkpoint`, where there is one and the run has no checkpoint of its own.
+
+        Raises:
+            ValueError: where they do not fit; see `warm_start`.
+        """
+        items = {name: item for name, item in self.checkpoint_items().items() if isinstance(item, keras.Model)}
+        with self.strategy.scope():
+            warm_start.start(self.params, items, model_dir)
 
     def run_steps(self, iterator, num_steps, names, num_batches, replica_step):
         """Takes steps, inside a `tf.function`.

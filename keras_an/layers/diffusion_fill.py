@@ -1,0 +1,150 @@
+"""A smooth fill of the hole of an image."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec, wide_dtype, widen
+from keras_an.checks import check_one_of, check_positive_integer, is_integer
+
+
+@register_serializable(package="keras_an")
+class DiffusionFill(keras.layers.Layer):
+    """Fills the hole of an image smoothly from the known pixels around it, by a pyramid, in time linear in its size.
+
+    Down the pyramid a position takes the mean of the known ones of its 2 x 2, and is known where one of them is:
+    `v' = pool(v * k) / pool(k)`, `k' = pool(k) > 0`. What the top lacks takes the mean of all known pixels. Up again, a
+    position that is not known takes the bilinear interpolation of the level above, and then, `smoothing_steps` times,
+    the mean of its four neighbours. More steps come closer to the harmonic fill, the one without a Laplacian.
+
+    Args:
+        num_levels: positive integer, halvings of the pyramid. A hole of more than `2 ** num_levels` pixels has the mean
+            in its depth. Defaults to 10.
+        smoothing_steps: integer of at least 0. Defaults to 8.
+        data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
+        dtype: what the inputs are cast to. Defaults to float32, under any global policy.
+        **kwargs: `name` and the other arguments of a Keras layer.
+
+    Call arguments:
+        inputs: `[image, mask]`; the mask is above 0 where a pixel is missing. What the image holds there plays no part,
+            not even NaN.
+
+    Input shape:
+        `(batch, height, width, channels)` and `(batch, height, width, 1)`; with `"channels_first"` the channels follow
+        the batch. Sizes may be unknown until run time, and need not be even.
+
+    Output shape:
+        The image's; float32, or float64 if an input is float64 after the cast. Known pixels are the image's, and all
+        others lie between the least and the largest of these; without any they are 0.
+
+    Raises:
+        ValueError: if an argument is out of its range, or the inputs do not have the shapes above.
+
+    References:
+        The Lumigraph (Gortler et al., SIGGRAPH 1996), Section 3.4, for the pyramid.
+    """
+
+    def __init__(
+        self,
+        num_levels: int = 10,
+        smoothing_steps: int = 8,
+        data_format: Optional[str] = None,
+        dtype: Any = "float32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dtype=dtype, **kwargs)
+        check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
+        self.num_levels = check_positive_integer("num_levels", num_levels)
+        if not is_integer(smoothing_steps) or smoothing_steps < 0:
+            raise ValueError(
+                f"`smoothing_steps` must be an integer of at least 0. Received: smoothing_steps={smoothing_steps!r}"
+            )
+        self.smoothing_steps = int(smoothing_steps)
+        self.data_format = data_format or keras.backend.image_data_format()
+        self._axis = 1 if self.data_format == "channels_first" else 3
+
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        shapes = list(input_shape)
+        pair = len(shapes) == 2 and all(hasattr(shape, "__len__") and len(shape) == 4 for shape in shapes)
+        if not pair or shapes[1][self._axis] not in (1, None):
+            raise ValueError(
+                "`DiffusionFill` takes an image (batch, height, width, channels) and a mask (batch, height, width, 1). "
+                f"Received: shapes {', '.join(map(str, shapes))}"
+            )
+        first = 2 if self.data_format == "channels_first" else 1
+        sizes, mask_sizes = (tuple(shape[first : first + 2]) for shape in shapes)
+        if any(None not in (size, other) and size != other for size, other in zip(sizes, mask_sizes)):
+            raise ValueError(f"Image and mask must have the same height and width. Received: {sizes} and {mask_sizes}")
+        channels = (shapes[0][self._axis], 1)
+        self.input_spec = [keras.layers.InputSpec(ndim=4, axes={self._axis: number}) for number in channels]
+        self.built = True
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        image, mask = widen(*inputs)
+        if 0 in tuple(image.shape):  # nothing to pool
+            return image
+        if self.data_format == "channels_first":
+            return ops.moveaxis(self._filled(ops.moveaxis(image, 1, -1), ops.moveaxis(mask, 1, -1)), -1, 1)
+        return self._filled(image, mask)
+
+    def _filled(self, image, mask):
+        known = ops.cast(mask <= 0, image.dtype)  # (batch, height, width, 1)
+        image = ops.where(known > 0, image, ops.zeros_like(image))  # NaN times 0 is NaN
+        number = ops.clip(ops.sum(known, axis=(1, 2), keepdims=True), 1.0, math.inf)
+        mean = ops.sum(image, axis=(1, 2), keepdims=True) / number  # (batch, 1, 1, channels)
+        levels = [(image, known)]
+        for _ in range(self.num_levels):
+            levels.append(_halved(*levels[-1]))
+        values, known = levels.pop()
+        filled = ops.where(known > 0, values, mean)
+        for values, known in reversed(levels):
+            _, height, width, _ = ops.shape(values)
+            filled = ops.where(known > 0, values, _doubled(filled)[:, :height, :width])
+            for _ in range(self.smoothing_steps):
+                filled = ops.where(known > 0, values, _mean_of_neighbours(filled))
+        return filled
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        return input_shape[0]
+
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> Tensor:
+        return tensor_spec(inputs[0].shape, wide_dtype(*(part.dtype for part in inputs)))
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "num_levels": self.num_levels,
+            "smoothing_steps": self.smoothing_steps,
+            "data_format": self.data_format,
+        }
+        return {**super().get_config(), **config}
+
+
+def _halved(values, known):
+    """The means of the known of 2 x 2 positions, and 1 where there is one; a last row or column may stand alone."""
+    pooled = ops.average_pool(ops.concatenate([values, known], axis=-1), 2, 2, "same", "channels_last")
+    share = pooled[..., -1:]
+    return pooled[..., :-1] / ops.where(share > 0, share, ops.ones_like(share)), ops.cast(share > 0, values.dtype)
+
+
+def _doubled(x):
+    """Bilinear interpolation to twice the size, with the edges repeated: `(batch, 2 * height, 2 * width, channels)`."""
+    batch_size, height, width, channels = ops.shape(x)
+    left, right = _neighbours(x, 2)
+    x = ops.concatenate([0.75 * x + 0.25 * left, 0.75 * x + 0.25 * right], axis=-1)
+    x = ops.reshape(x, (batch_size, height, 2 * width * channels))
+    above, below = _neighbours(x, 1)
+    x = ops.concatenate([0.75 * x + 0.25 * above, 0.75 * x + 0.25 * below], axis=-1)
+    return ops.reshape(x, (batch_size, 2 * height, 2 * width, channels))
+
+
+def _mean_of_neighbours(x):
+    """Of the four; at an edge a position stands in for the one that is not there."""
+    (above, below), (left, right) = _neighbours(x, 1), _neighbours(x, 2)
+    return 0.25 * (above + below + left + right)
+
+
+def _neighbours(x, axis):
+    """Every position's neighbour before and behind it along axis 1 or 2."""
+    if axis == 1:
+        return ops.concatenate([x[:, :1], x[:, :-1]], axis=1), ops.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    return ops.concatenate([x[:, :, :1], x[:, :, :-1]], axis=2), ops.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)

@@ -1,0 +1,190 @@
+"""The smooth fill against loops in NumPy, in float64, and against what a fill by diffusion must keep."""
+
+import numpy as np
+import pytest
+
+from keras_an.backend import keras, ops
+from keras_an.layers import DiffusionFill
+from layer_test_case import array, check_layer_contract, compiled, dtype_of, gradients, tensors
+
+RANDOM = np.random.default_rng(0)
+IMAGE = RANDOM.uniform(-1, 1, size=(2, 7, 10, 3)).astype(np.float32)
+MASK = np.zeros((2, 7, 10, 1), np.float32)
+MASK[0, 1:7, 2:9] = 1
+MASK[1] = RANDOM.uniform(size=MASK[1].shape) > 0.3
+
+
+def filled(image, mask, num_levels=10, smoothing_steps=8):
+    """The oracle: one image, one position after the other."""
+    levels = [(image.astype(np.float64), mask[..., 0] <= 0)]
+    for _ in range(num_levels):
+        values, known = levels[-1]
+        height, width = (-(-side // 2) for side in known.shape)
+        halved, is_known = np.zeros((height, width, image.shape[-1])), np.zeros((height, width), bool)
+        for row, column in np.ndindex(height, width):
+            part = slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
+            is_known[row, column] = known[part].any()
+            if is_known[row, column]:
+                halved[row, column] = values[part][known[part]].mean(axis=0)
+        levels.append((halved, is_known))
+    values, known = levels.pop()
+    result = np.where(known[..., None], values, levels[0][0][levels[0][1]].mean(axis=0))
+    for values, known in reversed(levels):
+        result = np.where(known[..., None], values, interpolated(result, known.shape))
+        for _ in range(smoothing_steps):
+            around = np.pad(result, [(1, 1), (1, 1), (0, 0)], mode="edge")
+            mean = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4
+            result = np.where(known[..., None], values, mean)
+    return result
+
+
+def interpolated(values, shape):
+    """Bilinear, between the middles of positions that are twice as large."""
+    result = np.zeros((*shape, values.shape[-1]))
+    for row, column in np.ndindex(*shape):
+        size = values.shape[:2]
+        rows, columns = (np.clip((at + 0.5) / 2 - 0.5, 0, side - 1) for at, side in zip((row, column), size))
+        top, left = int(rows), int(columns)
+        bottom, right = min(top + 1, size[0] - 1), min(left + 1, size[1] - 1)
+        down, along = rows - top, columns - left
+        upper = (1 - along) * values[top, left] + along * values[top, right]
+        lower = (1 - along) * values[bottom, left] + along * values[bottom, right]
+        result[row, column] = (1 - down) * upper + down * lower
+    return result
+
+
+@pytest.mark.parametrize("init_kwargs", [{}, {"num_levels": 2, "smoothing_steps": 0, "name": "named"}])
+def test_contract(init_kwargs):
+    check_layer_contract(DiffusionFill, init_kwargs, [IMAGE, MASK])
+
+
+@pytest.mark.parametrize("num_levels, smoothing_steps", [(10, 8), (2, 1), (1, 0)])
+def test_values_are_those_of_loops(num_levels, smoothing_steps):
+    found = array(DiffusionFill(num_levels, smoothing_steps)(tensors([IMAGE, MASK])))
+    expected = [filled(*pair, num_levels, smoothing_steps) for pair in zip(IMAGE, MASK)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert (np.abs(found - IMAGE) > 0.1).any()
+
+
+def test_float64_stays_float64():
+    if keras.backend.backend() == "jax":
+        pytest.skip("JAX computes in float32 unless told otherwise")
+    found = DiffusionFill(dtype="float64")(tensors([IMAGE.astype(np.float64), MASK.astype(np.float64)]))
+    assert dtype_of(found) == "float64"
+    expected = [filled(*pair) for pair in zip(IMAGE, MASK)]
+    np.testing.assert_allclose(array(found), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_known_pixels_stay_bit_for_bit_and_all_lie_between_them():
+    found = array(DiffusionFill()(tensors([IMAGE, MASK])))
+    np.testing.assert_array_equal(np.where(MASK > 0, 0, found), np.where(MASK > 0, 0, IMAGE))
+    for one, image, mask in zip(found, IMAGE, MASK):
+        known = image[mask[..., 0] == 0]
+        assert (one >= known.min(axis=0) - 1e-6).all() and (one <= known.max(axis=0) + 1e-6).all()
+
+
+def test_many_steps_are_the_harmonic_fill():
+    """Without a Laplacian in the hole: every pixel of it is the mean of its neighbours."""
+    image, mask = np.zeros((1, 24, 24, 1), np.float32), np.zeros((1, 24, 24, 1), np.float32)
+    image[0, ..., 0] = np.sin(np.arange(24) / 4)[:, None] + np.cos(np.arange(24) / 5)
+    mask[0, 4:18, 6:20] = 1
+    few, many = (array(DiffusionFill(smoothing_steps=steps)(tensors([image, mask]))) for steps in (8, 300))
+
+    def laplacian(x):
+        mean = (x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]) / 4
+        return np.abs((mean - x[:, 1:-1, 1:-1]) * mask[:, 1:-1, 1:-1]).max()
+
+    assert laplacian(many) < 1e-4 and laplacian(few) < 0.1 * laplacian(image * (1 - mask))
+    assert np.abs(many - few).max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 3)])
+def test_sizes_need_not_be_even(shape):
+    image = RANDOM.uniform(-1, 1, size=(2, *shape, 2)).astype(np.float32)
+    mask = np.ones((2, *shape, 1), np.float32)
+    mask[:, 0, 0] = 0
+    found = array(DiffusionFill()(tensors([image, mask])))
+    np.testing.assert_allclose(found, np.broadcast_to(image[:, :1, :1], image.shape), rtol=1e-6)
+
+
+def test_without_a_known_pixel_all_are_0():
+    np.testing.assert_array_equal(array(DiffusionFill()(tensors([IMAGE, np.ones_like(MASK)]))), np.zeros_like(IMAGE))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_the_image_holds_in_the_hole_plays_no_part(value):
+    layer = DiffusionFill()
+    image = np.where(MASK > 0, np.float32(value), IMAGE)
+    expected = array(layer(tensors([IMAGE, MASK])))
+    np.testing.assert_array_equal(array(layer(tensors([image, MASK]))), expected)
+    found, _ = gradients(lambda image, mask: ops.sum(ops.square(layer([image, mask]))), [image, MASK], [])
+    assert np.isfinite(found).all() and (found[np.broadcast_to(MASK, IMAGE.shape) > 0] == 0).all()
+    assert (found != 0).any()
+
+
+def test_sizes_may_be_unknown(tf):
+    layer = DiffusionFill()
+    call = tf.function(
+        lambda image, mask: layer([image, mask]),
+        input_signature=[tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None, None, None, 1))],
+    )
+    for height, width in ((7, 10), (5, 4)):
+        image, mask = IMAGE[:, :height, :width], MASK[:, :height, :width]
+        np.testing.assert_allclose(call(image, mask), layer([image, mask]), rtol=1e-6, atol=1e-6)
+    inputs = [keras.Input((None, None, 3)), keras.Input((None, None, 1))]
+    assert tuple(layer(inputs).shape) == (None, None, None, 3)
+
+
+def test_channels_may_come_first():
+    first = [np.moveaxis(part, -1, 1) for part in (IMAGE, MASK)]
+    found = array(DiffusionFill(data_format="channels_first")(tensors(first)))
+    np.testing.assert_allclose(np.moveaxis(found, 1, -1), array(DiffusionFill()(tensors([IMAGE, MASK]))), rtol=1e-6)
+
+
+def test_an_empty_batch_stays_empty():
+    assert tuple(DiffusionFill()(tensors([IMAGE[:0], MASK[:0]])).shape) == (0, 7, 10, 3)
+
+
+def test_half_precision_gives_float32():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    layer = DiffusionFill()
+    assert dtype_of(layer(tensors([IMAGE, MASK]))) == "float32"
+    assert dtype_of(layer([keras.Input((7, 10, 3)), keras.Input((7, 10, 1))])) == "float32"
+
+
+def test_a_compiled_gradient_is_the_eager_one():
+    layer = DiffusionFill()
+    found = [
+        gradients(lambda image, mask: ops.sum(ops.square(layer([image, mask]))), [IMAGE, MASK], [], jit=jit)[0]
+        for jit in (False, True)
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        array(compiled(layer, layer)(tensors([IMAGE, MASK]))), array(layer(tensors([IMAGE, MASK]))), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"num_levels": 0}, "`num_levels` must be a positive integer. Received: num_levels=0"),
+        ({"smoothing_steps": -1}, "`smoothing_steps` must be an integer of at least 0. Received: smoothing_steps=-1"),
+        ({"data_format": "last"}, "`data_format` must be one of .* Received: data_format='last'"),
+    ],
+)
+def test_other_arguments_are_errors(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionFill(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "image_shape, mask_shape, message",
+    [
+        ((2, 4, 6), (2, 4, 6, 1), r"takes an image .* and a mask .* Received: shapes \(2, 4, 6\), \(2, 4, 6, 1\)"),
+        ((2, 4, 6, 3), (2, 4, 6, 3), "takes an image .* and a mask"),
+        ((2, 4, 6, 3), (2, 4, 5, 1), r"the same height and width\. Received: \(4, 6\) and \(4, 5\)"),
+    ],
+)
+def test_other_shapes_are_errors(image_shape, mask_shape, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionFill()(tensors([np.zeros(image_shape, np.float32), np.zeros(mask_shape, np.float32)]))
