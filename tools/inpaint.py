@@ -51,7 +51,9 @@ flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer 
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
 program.define_flags()
 
-PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained", "inpainting_photos")
+PRETRAINED = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained", "inpainting_photos"
+)
 THRESHOLD = 128  # grey levels from here on are missing
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601
 CELL = 4  # pixels to a side of a layout's position

@@ -141,9 +141,7 @@ def _decode(x, branch, base_channels, image_channels, added_to=None):
         x = _conv(x, f"{branch}_conv{number}", int(width * base_channels), resampling=resampling)
     if added_to is None:
         return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
-    change = _conv(
-        x, f"{branch}_conv18", image_channels, activation=None, dtype="float32", kernel_initializer="zeros"
-    )
+    change = _conv(x, f"{branch}_conv18", image_channels, activation=None, dtype="float32", kernel_initializer="zeros")
     image = keras.layers.Add(dtype="float32", name=f"{branch}_added")([added_to, change])
     return keras.layers.Activation(clip_image, dtype="float32", name=f"{branch}_clipped")(image)
 

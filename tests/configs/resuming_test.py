@@ -14,7 +14,8 @@ ALL = {
     "held": """
         application
         task.model.attention task.model.resolution task.model.num_classes task.model.latent_dim
-        task.model.image_channels task.model.generator.attention task.model.generator.statistics task.model.generator.first_fill
+        task.model.image_channels task.model.generator.attention task.model.generator.statistics
+        task.model.generator.first_fill
         task.model.critic.attention task.model.critic.base_channels task.model.critic.num_entities
         trainer.generator_optimizer.type trainer.discriminator_optimizer.type
     """,

@@ -98,7 +98,9 @@ def test_fills_of_opencv_continue_a_ramp_and_leave_what_is_known(name):
     mask[0, 8:16, 8:16] = mask[1, 3:6, 2:20] = 1
     found = fills.available()[name](ramp, mask)
     np.testing.assert_array_equal(np.where(mask > 0, 0, found), np.where(mask > 0, 0, ramp))
-    error, of_mean = (np.abs(one - ramp)[np.broadcast_to(mask, ramp.shape) > 0].mean() for one in (found, fills.mean_fill(ramp, mask)))
+    error, of_mean = (
+        np.abs(one - ramp)[np.broadcast_to(mask, ramp.shape) > 0].mean() for one in (found, fills.mean_fill(ramp, mask))
+    )
     assert found.dtype == np.float32 and error < 0.12 and error < 0.5 * of_mean
     grey = fills.available()[name](ramp[..., :1], mask)
     np.testing.assert_allclose(grey, found[..., :1], atol=2 / 127.5)

@@ -160,7 +160,10 @@ def test_a_compiled_gradient_is_the_eager_one():
     ]
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        array(compiled(layer, layer)(tensors([IMAGE, MASK]))), array(layer(tensors([IMAGE, MASK]))), rtol=1e-5, atol=1e-6
+        array(compiled(layer, layer)(tensors([IMAGE, MASK]))),
+        array(layer(tensors([IMAGE, MASK]))),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 

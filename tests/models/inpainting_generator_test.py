@@ -192,7 +192,9 @@ def test_completed_trains_the_hole_alone():
     assert (known == 0).all()
 
 
-@pytest.mark.parametrize("kwargs", [{"attention": "self_attention"}, {"first_fill": "diffusion"}, {"statistics": "released"}])
+@pytest.mark.parametrize(
+    "kwargs", [{"attention": "self_attention"}, {"first_fill": "diffusion"}, {"statistics": "released"}]
+)
 def test_a_saved_model_gives_the_same(kwargs, tmp_path):
     model = generator(**kwargs)
     model.save(tmp_path / "generator.keras")
@@ -264,13 +266,18 @@ def test_with_a_first_fill_both_stages_add_to_what_they_take():
 
 def test_a_first_fill_leaves_the_weights_as_they_are():
     zeros, diffusion = (inpainting_generator(**SMALL, first_fill=kind) for kind in ("zeros", "diffusion"))
-    shapes = [{layer.name: [w.shape for w in layer.weights] for layer in m.layers if layer.weights} for m in (zeros, diffusion)]
+    shapes = [
+        {layer.name: [w.shape for w in layer.weights] for layer in m.layers if layer.weights}
+        for m in (zeros, diffusion)
+    ]
     assert shapes[0] == shapes[1]
     assert not [layer.name for layer in zeros.layers if isinstance(layer, DiffusionFill)]
 
 
 def test_unknown_first_fill_is_an_error():
-    with pytest.raises(ValueError, match=r"`first_fill` must be one of \('zeros', 'diffusion'\)\. Received: first_fill='x'"):
+    with pytest.raises(
+        ValueError, match=r"`first_fill` must be one of \('zeros', 'diffusion'\)\. Received: first_fill='x'"
+    ):
         inpainting_generator(**SMALL, first_fill="x")
 
 

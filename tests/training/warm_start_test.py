@@ -123,7 +123,9 @@ def test_a_gan_takes_its_discriminator_too_and_refuses_the_other_trainer(source,
 
 
 def test_unknown_modules_are_refused():
-    with pytest.raises(configs.ConfigError, match=r"`task.init_checkpoint_modules` must be one of .* Received: 'critic'"):
+    with pytest.raises(
+        configs.ConfigError, match=r"`task.init_checkpoint_modules` must be one of .* Received: 'critic'"
+    ):
         inpainting_test_case.small_params(task__init_checkpoint_modules="[critic]")
     with pytest.raises(configs.ConfigError, match="must not be empty"):
         gan_test_case.small_params(task__init_checkpoint_modules="[]")

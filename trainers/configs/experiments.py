@@ -345,6 +345,16 @@ def inpainting_photographs64():
     return _photographs(64)
 
 
+def inpainting_photographs128():
+    """`inpainting_photographs64` on 128 x 128 squares: the second stage, from the first one's weights.
+
+    Command: python -m trainers.train_inpainting --experiment=inpainting_photographs128 --mode=train_and_eval
+        --model_dir=runs/photographs128 --params_override=task.init_checkpoint=runs/photographs64,
+        task.train_data.path=DIR,task.validation_data.path=DIR
+    """
+    return _photographs(128)
+
+
 def _photographs(resolution):
     scale, data = resolution / 64, {"dataset": "folder", "path": "data"}
     rate = {"learning_rate": 5e-4, "beta_1": 0.9, "beta_2": 0.99}
@@ -409,5 +419,6 @@ EXPERIMENTS = {
         inpainting_folder256,
         inpainting_tfds256,
         inpainting_photographs64,
+        inpainting_photographs128,
     )
 }

@@ -164,7 +164,9 @@ def read_file(path):
         try:
             return keras.saving.load_model(path, compile=False)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{path} cannot be read as a .keras file of this Keras: {_one_line(error)}") from error
+            raise CheckpointError(
+                f"{path} cannot be read as a .keras file of this Keras: {_one_line(error)}"
+            ) from error
     folder, name = os.path.split(path)
     description = os.path.join(folder, name.removesuffix(".weights.h5") + ".json")
     params = os.path.join(folder, PARAMS_FILE)

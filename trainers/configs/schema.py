@@ -190,9 +190,9 @@ class MaskConfig:
     each pair of opposite sides moves in by up to `max_shrink` / 2; "center", that square in the middle; "strokes",
     `num_strokes` broken lines of up to `max_vertices` pieces, each up to `max_length` long, `min_width` to `max_width`
     wide and turned by up to `max_angle` degrees; "box", a rectangle of sides from `size` / 8 to `size` around a point
-    anywhere, cut off at the border; "blob", a rounded outline as an object's, likewise; "border", up to `size` / 2 of
-    one side of the image, or half as much of all four, to be painted on; "folder", images in `path`, where more than half bright is missing, or
-    with `invert` the rest.
+    anywhere, cut off at the border; "blob", a rounded outline, likewise; "border", one side of the image, up to `size`
+    / 2 wide, or all four, up to half as wide, to be painted on; "folder", images in `path`, where more than half bright
+    is missing, or with `invert` the rest.
     """
 
     kinds: list[str] = dataclasses.field(default_factory=lambda: ["rectangle"])

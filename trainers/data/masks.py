@@ -10,7 +10,6 @@ from absl import logging
 from trainers.configs import schema
 from trainers.data import input_pipelines, picture_files
 
-
 _WAVES = 4  # of the outline of a blob
 
 

@@ -29,7 +29,9 @@ def start(params, networks, model_dir):
     path = params.task.init_checkpoint
     if not path or glob.glob(f"{glob.escape(model_dir)}/ckpt-*.index"):
         return
-    wanted = [name for name in networks if name != "generator" and _is_chosen(name, params.task.init_checkpoint_modules)]
+    wanted = [
+        name for name in networks if name != "generator" and _is_chosen(name, params.task.init_checkpoint_modules)
+    ]
     sources = _read(path, params.application, wanted)
     for name, source in sources.items():
         logging.info("task.init_checkpoint=%s: %s", path, _take(path, name, source, networks[name]))
@@ -71,14 +73,17 @@ def _take(path, name, source, target):
         if not layer.weights:
             continue
         other = theirs.pop(layer.name, None)
-        mine, found = (None if one is None else [tuple(weight.shape) for weight in one.weights] for one in (layer, other))
+        mine, found = (
+            None if one is None else [tuple(weight.shape) for weight in one.weights] for one in (layer, other)
+        )
         if mine == found:
             fitting[layer.name] = layer, other
         else:
             faults.append(f"{layer.name} {'is not there' if found is None else f'is {found}, not {mine}'}")
     if not fitting:
         raise CheckpointError(
-            f"`task.init_checkpoint`: no layer of the {name} fits {path}. Its first {_SHOWN}: {'; '.join(faults[:_SHOWN])}."
+            f"`task.init_checkpoint`: no layer of the {name} fits {path}: {'; '.join(faults[:_SHOWN])}"
+            f"{f' and {len(faults) - _SHOWN} more' if len(faults) > _SHOWN else ''}."
         )
     for layer, other in fitting.values():
         for weight, value in zip(layer.weights, other.weights):
