@@ -357,7 +357,7 @@ def inpainting_photographs128():
 
 def _photographs(resolution):
     scale, data = resolution / 64, {"dataset": "folder", "path": "data"}
-    rate = {"learning_rate": 5e-4, "beta_1": 0.9, "beta_2": 0.99}
+    rate = {"learning_rate": 1e-3 if resolution == 64 else 5e-4, "beta_1": 0.9, "beta_2": 0.99}
     return schema.InpaintingConfig(
         task=schema.InpaintingTaskConfig(
             model=schema.InpaintingModelConfig(
@@ -377,7 +377,7 @@ def _photographs(resolution):
                 max_width=12.0 * scale,
             ),
             train_data=schema.DataConfig(
-                global_batch_size=8,
+                global_batch_size=8 if resolution == 64 else 4,
                 random_crop=True,
                 random_crop_area=[0.04, 0.8],
                 random_flip=True,
@@ -396,7 +396,7 @@ def _photographs(resolution):
             discriminator_steps=5,
             generator_optimizer=schema.OptimizerConfig(**rate),
             discriminator_optimizer=schema.OptimizerConfig(learning_rate=2e-4, beta_1=0.5, beta_2=0.9),
-            ema_decay=0.999,
+            ema_decay=0.998,
             pretrain_steps=20_000,
         ),
         runtime=schema.RuntimeConfig(distribution_strategy="one_device", seed=1),
