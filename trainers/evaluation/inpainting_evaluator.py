@@ -96,7 +96,7 @@ class InpaintingEvaluator:
                 values = [found.get(f"{kind}/{measure}{suffix}") for measure in MEASURES]
                 if any(value is not None for value in values):
                     rows.append((kind, name, *("-" if value is None else f"{value:.4g}" for value in values)))
-        lines = ["  ".join(cell.ljust(10) for cell in row).rstrip() for row in rows]
+        lines = ["  ".join(cell.ljust(13) for cell in row).rstrip() for row in rows]
         lines += [f"{name} {value:.4g}" for name, value in found.items() if name.endswith("/fid")]
         return "\n".join([*lines, f"Means over {self.made_of}; PSNR in dB."])
 

@@ -1,0 +1,63 @@
+"""The weights that come along fill holes in photographs that they never saw, at any size, without seams."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from trainers.evaluation import fills
+
+FOLDER = pathlib.Path(__file__).parents[2] / "pretrained" / "inpainting_photos"
+MOST_BYTES = 8_000_000
+
+
+@pytest.fixture(scope="module")
+def fill():
+    return tf.saved_model.load(str(FOLDER / "saved_model")).signatures["raw"]
+
+
+def photograph(size):
+    """Of an astronaut, the middle of scikit-image's `astronaut`."""
+    from skimage import data
+
+    return np.asarray(Image.fromarray(data.astronaut()[40:296, 90:346]).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def holes(size):
+    """A box, a bar and a corner."""
+    mask, unit = np.zeros((size, size, 1), np.uint8), size // 32
+    mask[6 * unit : 12 * unit, 5 * unit : 18 * unit] = 1
+    mask[20 * unit : 22 * unit, 3 * unit : 30 * unit] = 1
+    mask[26 * unit :, 27 * unit :] = 1
+    return mask
+
+
+def step_at_the_edge(picture, mask):
+    """The mean difference of neighbours of which one is missing."""
+    steps = [
+        np.abs(np.diff(picture, axis=axis)).mean(axis=-1)[np.diff(mask[..., 0].astype(int), axis=axis) != 0]
+        for axis in (0, 1)
+    ]
+    return np.concatenate(steps).mean()
+
+
+def test_the_folder_is_small_and_has_a_card():
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MOST_BYTES
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert all(word in card for word in ("## Data", "## Training", "## Scores", "## Limits", "## Licence"))
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024])
+def test_holes_are_filled_better_than_by_opencv_and_without_seams(fill, size):
+    levels, mask = photograph(size), holes(size)
+    image = levels[None] / np.float32(127.5) - 1
+    found = fill(image=tf.constant(levels[None]), mask=tf.constant(mask[None]))["completed"].numpy()
+    np.testing.assert_array_equal(found * (1 - mask), image * (1 - mask))
+    hole = np.broadcast_to(mask, found.shape) > 0
+    telea = fills.available()["telea"](image, mask[None].astype(np.float32))
+    error, of_telea = (np.abs(one - image)[hole].mean() for one in (found, telea))
+    assert error < of_telea
+    original, completed = (step_at_the_edge(one[0], mask) for one in (image, found))
+    assert completed < 1.5 * original
