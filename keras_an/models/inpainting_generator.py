@@ -22,6 +22,9 @@ _ENCODER = [
     (3, 4, 1, 16),
 ]
 
+# By number of a convolution of the decoder: the last one of the encoder whose map has the same size.
+_SAME_SIZE = {13: 3, 15: 1}
+
 
 @register_serializable(package="keras_an")
 def clip_image(images):
@@ -46,7 +49,9 @@ def inpainting_generator(
 
     With `first_fill="diffusion"` the coarse stage takes the picture with its hole filled smoothly, by `DiffusionFill`,
     and each stage adds what it paints to the picture that it takes: `coarse = clip(filled + c)`, `fine = clip(completed
-    coarse + f)`. Their last convolutions start at 0, so that an untrained generator fills as `DiffusionFill` does.
+    coarse + f)`. Their last convolutions start at 0, so that an untrained generator fills as `DiffusionFill` does. The
+    first and the third map of the encoder are added to those of their size in the decoder, which then need not pass
+    what is near to a hole through a quarter of the side.
 
     Args:
         base_channels: even integer, `g_cnum` of the released code. Defaults to 32.
@@ -97,22 +102,22 @@ def inpainting_generator(
         hole = keras.layers.Multiply(dtype="float32", name=f"{name}_hole")([x, mask])
         return keras.layers.Add(dtype="float32", name=name)([hole, known])
 
-    def decode(x, branch, taken):
-        return _decode(x, branch, base_channels, image_channels, None if first_fill == "zeros" else taken)
+    def decode(x, branch, taken, maps):
+        return _decode(x, branch, base_channels, image_channels, None if first_fill == "zeros" else taken, maps)
 
     taken = known if first_fill == "zeros" else DiffusionFill(name="filled")([known, mask])
-    x = _encode(with_mask(taken, "coarse_input"), "coarse", range(1, 11), base_channels)
-    coarse = decode(x, "coarse", taken)
+    maps = _encode(with_mask(taken, "coarse_input"), "coarse", range(1, 11), base_channels)
+    coarse = decode(maps[10], "coarse", taken, maps)
     taken = fill(coarse, "coarse_completed")
     stage = with_mask(taken, "fine_input")
     dilated = _encode(stage, "dilated", range(1, 11), base_channels)
-    x = _encode(stage, "attentive", range(1, 6), base_channels)
+    x = _encode(stage, "attentive", range(1, 6), base_channels)[5]
     x = _conv(x, "attentive_conv6", 4 * base_channels, activation=None)
     x, layout = attend(x, attention, "attentive_attention", False, options)
     x = keras.layers.Activation("elu", name="attentive_elu6")(x)
     for number in (7, 8):
         x = _conv(x, f"attentive_conv{number}", 4 * base_channels)
-    fine = decode(keras.layers.Concatenate(name="joined")([dilated, x]), "fused", taken)
+    fine = decode(keras.layers.Concatenate(name="joined")([dilated[10], x]), "fused", taken, dilated)
     outputs = {"coarse": coarse, "fine": fine, "completed": fill(fine, "completed")}
     if layout is not None:
         outputs["layout"] = layout
@@ -120,25 +125,29 @@ def inpainting_generator(
 
 
 def _encode(x, branch, numbers, base_channels):
-    """The convolutions of a branch with these numbers."""
+    """What the convolutions of a branch with these numbers give, by number."""
+    maps = {}
     for number in numbers:
         kernel_size, width, stride, dilation = _ENCODER[number - 1]
         x = _conv(
             x, f"{branch}_conv{number}", width * base_channels, kernel_size, strides=stride, dilation_rate=dilation
         )
-    return x
+        maps[number] = x
+    return maps
 
 
-def _decode(x, branch, base_channels, image_channels, added_to=None):
+def _decode(x, branch, base_channels, image_channels, added_to, maps):
     """From features at a quarter of the side to an image; the numbers of the convolutions are the released code's.
 
-    `added_to`: picture to which the image is added, or None.
+    `added_to`: picture to which the image is added, and `maps`, of the encoder, to the features; None is neither.
     """
     for number, width in ((11, 4.0), (12, 4.0), (13, 2.0), (14, 2.0), (15, 1.0), (16, 0.5)):
         resampling = "up" if number in (13, 15) else None
         if resampling:
             x = in_place_of(f"{branch}_up{number}")(x)
         x = _conv(x, f"{branch}_conv{number}", int(width * base_channels), resampling=resampling)
+        if resampling and added_to is not None:
+            x = keras.layers.Add(name=f"{branch}_shortcut{number}")([x, maps[_SAME_SIZE[number]]])
     if added_to is None:
         return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
     change = _conv(x, f"{branch}_conv18", image_channels, activation=None, dtype="float32", kernel_initializer="zeros")

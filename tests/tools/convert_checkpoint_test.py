@@ -22,6 +22,7 @@ from keras_an import models
 from keras_an.backend import keras
 from tools.exporting import exports, generators
 from tools.exporting.inpainting_serving import InpaintingServing
+from trainers.configs import networks
 
 RELEASED = pathlib.Path(__file__).parents[1] / "testdata" / "released_inpainting"
 OUTPUTS = ["coarse", "fine", "completed", "layout"]
@@ -389,7 +390,7 @@ def test_weights_beside_the_params_of_their_run(tmp_path_factory, tmp_path):
     model = generators.load(str(model_dir)).model
     model.save_weights(str(tmp_path / "mine.weights.h5"))
     shutil.copy(model_dir / "params.yaml", tmp_path)
-    read = generators.read_weights(str(tmp_path / "mine.weights.h5"))
+    read = networks.read_file(str(tmp_path / "mine.weights.h5"))
     for mine, theirs in zip(read.get_weights(), model.get_weights()):
         np.testing.assert_array_equal(mine, theirs)
 

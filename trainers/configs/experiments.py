@@ -357,7 +357,7 @@ def inpainting_photographs128():
 
 def _photographs(resolution):
     scale, data = resolution / 64, {"dataset": "folder", "path": "data"}
-    rate = {"learning_rate": 1e-3 if resolution == 64 else 5e-4, "beta_1": 0.9, "beta_2": 0.99}
+    rate = {"learning_rate": 5e-4, "beta_1": 0.9, "beta_2": 0.99}
     return schema.InpaintingConfig(
         task=schema.InpaintingTaskConfig(
             model=schema.InpaintingModelConfig(
@@ -367,7 +367,7 @@ def _photographs(resolution):
             ),
             losses=schema.InpaintingLossesConfig(discount=1.0, known=0.0),
             masks=schema.MaskConfig(
-                kinds=["strokes", "strokes", "center", "box", "blob", "border"],
+                kinds=["strokes", "strokes", "strokes", "center", "center", "box", "blob", "border"],
                 size=resolution // 2,
                 max_shrink=resolution // 4,
                 num_strokes=4,
