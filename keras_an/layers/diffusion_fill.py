@@ -16,8 +16,8 @@ class DiffusionFill(keras.layers.Layer):
 
     The fill u comes close to the one with `lap(u) = stiffness * lap(lap(u))` in the hole, where `lap` is the difference
     of the four neighbours' sum from four times the position: a stretched plate. Near what is known it carries on slopes
-    as a thin plate does (the biharmonic fill); far from it, it levels out as a membrane does (the harmonic one), which a
-    stiffness of 0 gives everywhere.
+    as a thin plate does (the biharmonic fill); far from it, it levels out as a membrane does (the harmonic one). A
+    stiffness of 0 gives a membrane everywhere.
 
     Down the pyramid a position takes the mean of the known ones of its 2 x 2, and is known where one of them is:
     `v' = pool(v * k) / pool(k)`, `k' = pool(k) > 0`. What the top lacks takes the mean of all known pixels. Up again, a
@@ -26,9 +26,9 @@ class DiffusionFill(keras.layers.Layer):
 
     Args:
         stiffness: float of at least 0, in squared pixels of each level. Defaults to 4.
-        smoothing_steps: positive integer. Defaults to 16.
+        smoothing_steps: positive integer. Defaults to 12.
         num_levels: positive integer, halvings of the pyramid. A hole of more than `2 ** num_levels` pixels has the mean
-            in its depth. Defaults to 10.
+            in its depth. Defaults to 8.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         dtype: what the inputs are cast to. Defaults to float32, under any global policy.
         **kwargs: `name` and the other arguments of a Keras layer.
@@ -56,8 +56,8 @@ class DiffusionFill(keras.layers.Layer):
     def __init__(
         self,
         stiffness: float = 4.0,
-        smoothing_steps: int = 16,
-        num_levels: int = 10,
+        smoothing_steps: int = 12,
+        num_levels: int = 8,
         data_format: Optional[str] = None,
         dtype: Any = "float32",
         **kwargs: Any,
@@ -127,10 +127,11 @@ class DiffusionFill(keras.layers.Layer):
         largest = 8.0 + 64.0 * self.stiffness
         middle, radius = 0.5 * largest * (1.0 + _SMALLEST), 0.5 * largest * (1.0 - _SMALLEST)
 
+        hole, laplacian = 1.0 - known, _laplacian_of(x)
+
         def residual(x):
-            bent = _laplacian(x)
-            rest = bent - self.stiffness * _laplacian(bent) if self.stiffness else bent
-            return ops.where(known > 0, ops.zeros_like(x), rest)
+            bent = laplacian(x)
+            return hole * (bent - self.stiffness * laplacian(bent) if self.stiffness else bent)
 
         ratio = radius / middle
         change = residual(x) / middle
@@ -175,10 +176,19 @@ def _doubled(x):
     return ops.reshape(x, (batch_size, 2 * height, 2 * width, channels))
 
 
-def _laplacian(x):
-    """The sum of the four neighbours less four times a position; at an edge it stands in for those not there."""
-    (above, below), (left, right) = _neighbours(x, 1), _neighbours(x, 2)
-    return above + below + left + right - 4.0 * x
+def _laplacian_of(x):
+    """A function of maps as x: the sum of a position's neighbours' differences from it."""
+    cross = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+
+    def sum_of_neighbours(x):
+        channels = range(x.shape[-1])
+        kernel = [
+            [[[weight * (one == other) for one in channels] for other in channels] for weight in row] for row in cross
+        ]
+        return ops.conv(x, ops.convert_to_tensor(kernel, dtype=x.dtype), 1, "same", "channels_last")
+
+    number = sum_of_neighbours(ops.ones_like(x[..., :1]))
+    return lambda x: sum_of_neighbours(x) - number * x
 
 
 def _neighbours(x, axis):

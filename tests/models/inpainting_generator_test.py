@@ -264,6 +264,15 @@ def test_with_a_first_fill_both_stages_add_to_what_they_take():
     np.testing.assert_allclose(outputs["fine"], np.clip(completed - 0.25, -1, 1), atol=1e-6)
 
 
+def test_with_a_first_fill_shortcuts_lead_around_a_quarter_of_the_side():
+    model = inpainting_generator(**SMALL, first_fill="diffusion")
+    for branch, encoder in (("coarse", "coarse"), ("fused", "dilated")):
+        for decoded, encoded in ((15, 1), (13, 3)):
+            joined = model.get_layer(f"{branch}_shortcut{decoded}").input
+            expected = [model.get_layer(f"{branch}_conv{decoded}"), model.get_layer(f"{encoder}_conv{encoded}")]
+            assert [tensor is layer.output for tensor, layer in zip(joined, expected)] == [True, True]
+
+
 def test_a_first_fill_leaves_the_weights_as_they_are():
     zeros, diffusion = (inpainting_generator(**SMALL, first_fill=kind) for kind in ("zeros", "diffusion"))
     shapes = [
