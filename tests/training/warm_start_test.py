@@ -11,7 +11,7 @@ import inpainting_test_case
 from keras_an.backend import keras
 from trainer_test_case import ONE, values
 from trainers import configs
-from trainers.training import distribution, gan_trainer, inpainting_trainer, run_directory, warm_start
+from trainers.training import checkpoints, distribution, gan_trainer, inpainting_trainer, run_directory, warm_start
 
 
 def inpainting(model_dir, **overrides):
@@ -32,8 +32,15 @@ def source(tmp_path_factory):
         for variable in network.trainable_variables:
             variable.assign(random.normal(size=variable.shape))
     run_directory.prepare(str(folder), trainer.params)
-    tf.train.Checkpoint(**trainer.checkpoint_items()).write(str(folder / "ckpt-7"))
+    save(trainer, folder, 7)
     return folder, trainer
+
+
+def save(trainer, folder, step):
+    """As the loop does."""
+    saved = checkpoints.Checkpoints(trainer.checkpoint_items(), str(folder), 1)
+    saved.save(step)
+    saved.wait()
 
 
 def same(network, other):
@@ -112,7 +119,7 @@ def test_a_gan_takes_its_discriminator_too_and_refuses_the_other_trainer(source,
     params = gan_test_case.small_params()
     trained = gan_trainer.GanTrainer(params, ONE)
     run_directory.prepare(str(tmp_path / "old"), params)
-    tf.train.Checkpoint(**trained.checkpoint_items()).write(str(tmp_path / "old" / "ckpt-1"))
+    save(trained, tmp_path / "old", 1)
     trainer = gan_trainer.GanTrainer(gan_test_case.small_params(task__init_checkpoint=tmp_path / "old"), ONE)
     assert not same(trainer.discriminator, trained.discriminator)
     trainer.start_from_another(str(tmp_path / "new"))
