@@ -91,8 +91,8 @@ def test_biharmonic_fill_continues_a_ramp():
     assert np.abs(fills.mean_fill(ramp, mask) - ramp).max() > 0.2
 
 
-@pytest.mark.parametrize("name", ["telea", "navier_stokes"])
-def test_fills_of_opencv_continue_a_ramp_and_leave_what_is_known(name):
+@pytest.mark.parametrize("name", ["telea", "navier_stokes", "diffusion"])
+def test_fills_continue_a_ramp_and_leave_what_is_known(name):
     ramp = np.broadcast_to(np.linspace(-0.9, 0.9, 24, dtype=np.float32)[None, None, :, None], (2, 24, 24, 3))
     mask = np.zeros((2, 24, 24, 1), np.float32)
     mask[0, 8:16, 8:16] = mask[1, 3:6, 2:20] = 1
@@ -109,7 +109,7 @@ def test_fills_of_opencv_continue_a_ramp_and_leave_what_is_known(name):
 def test_without_opencv_its_fills_are_left_out_with_a_line(monkeypatch, caplog):
     monkeypatch.setattr(fills.importlib.util, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO, logger="absl"):
-        assert list(fills.available(biharmonic=False)) == ["mean_fill"]
+        assert list(fills.available(biharmonic=False)) == ["mean_fill", "diffusion"]
     assert [record.getMessage() for record in caplog.records] == [
         "Without the scores of OpenCV's fills: pip install '.[opencv]' brings it."
     ]
@@ -127,13 +127,13 @@ def test_scores_name_mask_measure_and_fill(evaluator):
         f"{mask}/{measure}{fill}"
         for mask in ("center", "strokes")
         for measure in inpainting_evaluator.MEASURES
-        for fill in ("", "_mean_fill", "_biharmonic", "_telea", "_navier_stokes")
+        for fill in ("", "_mean_fill", "_diffusion", "_biharmonic", "_telea", "_navier_stokes")
     }
     assert all(np.isfinite(value) for value in found.values())
     assert evaluator.evaluate() == pytest.approx(found)
     assert found["center/l1_hole_biharmonic"] < found["center/l1_hole_mean_fill"]
     rows = evaluator.table(found).splitlines()
-    assert len(rows) == 1 + 2 * 5 + 1 and rows[1].split()[:2] == ["center", "generator"]
+    assert len(rows) == 1 + 2 * 6 + 1 and rows[1].split()[:2] == ["center", "generator"]
     assert rows[1].split()[2] == f"{found['center/l1_hole']:.4g}"
     assert rows[-1] == "Means over 6 images of the test data, fixed masks; PSNR in dB."
 

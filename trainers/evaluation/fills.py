@@ -6,6 +6,9 @@ import importlib.util
 import numpy as np
 from absl import logging
 
+from keras_an.backend import to_numpy
+from keras_an.layers import DiffusionFill
+
 _RADIUS = 3  # pixels around one that OpenCV looks at
 
 
@@ -40,6 +43,21 @@ def biharmonic_fill(images, masks):
     return np.clip(np.stack(filled), -1.0, 1.0).astype(np.float32)
 
 
+def diffusion_fill(images, masks):
+    """`keras_an.layers.DiffusionFill`, to which a generator of `first_fill: diffusion` adds what it has learned.
+
+    Args:
+        images: float32 `(images, height, width, channels)`.
+        masks: `(images, height, width, 1)`, 1 = missing.
+
+    Returns:
+        float32, as `images`.
+    """
+    layer = DiffusionFill()
+    filled = [layer([image[None], mask[None]]) for image, mask in zip(images, masks)]
+    return np.concatenate([to_numpy(one) for one in filled]).astype(np.float32)
+
+
 def opencv_fill(images, masks, method):
     """OpenCV's `inpaint`, of 8 bits and a radius of 3 pixels; takes some hundredths of a second for each image.
 
@@ -67,6 +85,7 @@ def opencv_fill(images, masks, method):
 
 FILLS = {
     "mean_fill": mean_fill,
+    "diffusion": diffusion_fill,
     "biharmonic": biharmonic_fill,
     "telea": functools.partial(opencv_fill, method="INPAINT_TELEA"),
     "navier_stokes": functools.partial(opencv_fill, method="INPAINT_NS"),

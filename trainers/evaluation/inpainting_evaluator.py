@@ -72,8 +72,8 @@ class InpaintingEvaluator:
         Returns:
             Floats by name, without those that cannot be computed, `<mask>/<measure>`: `l1_hole`, `psnr_hole`,
             `ssim_hole` over what is missing and `l1`, `psnr`, `ssim` over the picture, means over images; pixels count
-            from 0 to 1, PSNR in dB. The fills' are `<mask>/<measure>_mean_fill`, `_biharmonic`, `_telea` and
-            `_navier_stokes`. With Inception also `<mask>/fid`, of completed against real.
+            from 0 to 1, PSNR in dB. The fills' are `<mask>/<measure>_mean_fill`, `_diffusion`, `_biharmonic`,
+            `_telea` and `_navier_stokes`. With Inception also `<mask>/fid`, of completed against real.
         """
         if self._fill_scores is None:
             self._fill_scores = self._scores_of_fills()

@@ -8,7 +8,7 @@ GRADIENTS, SPEED, LEARNING_RATE, SPREAD = "4_gradients", "5_speed", "6_learning_
 
 _NORM, _SQUARE = "_gradient_norm", "_square"
 _LOW, _HIGH = "_low", "_high"
-_FILLS = "(_mean_fill|_biharmonic|_telea|_navier_stokes)?"
+_FILLS = "(_mean_fill|_diffusion|_biharmonic|_telea|_navier_stokes)?"
 
 DESCRIPTIONS = {
     "generator_loss": "Loss of the generator. With hinge: minus the mean logit of its images.",
