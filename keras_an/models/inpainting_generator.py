@@ -24,6 +24,7 @@ _ENCODER = [
 
 # By number of a convolution of the decoder: the last one of the encoder whose map has the same size.
 _SAME_SIZE = {13: 3, 15: 1}
+_CHANGE = 0.1  # what a stage adds, over what its last convolution gives
 
 
 @register_serializable(package="keras_an")
@@ -48,8 +49,8 @@ def inpainting_generator(
     channels. The attention slot stands between the sixth convolution of the attentive branch and its ELU.
 
     With `first_fill="diffusion"` the coarse stage takes the picture with its hole filled smoothly, by `DiffusionFill`,
-    and each stage adds what it paints to the picture that it takes: `coarse = clip(filled + c)`, `fine = clip(completed
-    coarse + f)`. Their last convolutions start at 0, so that an untrained generator fills as `DiffusionFill` does. The
+    and each stage adds what it paints to the picture that it takes: `coarse = clip(filled + 0.1 c)`, `fine =
+    clip(completed coarse + 0.1 f)`. Their last convolutions start at 0, so that an untrained generator fills as `DiffusionFill` does. The
     first and the third map of the encoder are added to those of their size in the decoder, which then need not pass
     what is near to a hole through a quarter of the side.
 
@@ -150,7 +151,9 @@ def _decode(x, branch, base_channels, image_channels, added_to, maps):
             x = keras.layers.Add(name=f"{branch}_shortcut{number}")([x, maps[_SAME_SIZE[number]]])
     if added_to is None:
         return _conv(x, f"{branch}_conv18", image_channels, activation=clip_image, dtype="float32")
-    change = _conv(x, f"{branch}_conv18", image_channels, activation=None, dtype="float32", kernel_initializer="zeros")
+    x = _conv(x, f"{branch}_conv18", image_channels, activation=None, dtype="float32", kernel_initializer="zeros")
+    # Adam's first steps would otherwise change more than there is to change.
+    change = keras.layers.Rescaling(_CHANGE, dtype="float32", name=f"{branch}_change")(x)
     image = keras.layers.Add(dtype="float32", name=f"{branch}_added")([added_to, change])
     return keras.layers.Activation(clip_image, dtype="float32", name=f"{branch}_clipped")(image)
 

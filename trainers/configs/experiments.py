@@ -357,7 +357,7 @@ def inpainting_photographs128():
 
 def _photographs(resolution):
     scale, data = resolution / 64, {"dataset": "folder", "path": "data"}
-    rate = {"learning_rate": 5e-4, "beta_1": 0.9, "beta_2": 0.99}
+    rate = {"learning_rate": 2e-4, "beta_1": 0.9, "beta_2": 0.99}
     return schema.InpaintingConfig(
         task=schema.InpaintingTaskConfig(
             model=schema.InpaintingModelConfig(

@@ -1,4 +1,7 @@
-"""Decodes, crops and resizes images, and makes batches of them."""
+"""Decodes, crops and resizes images, and makes batches of them.
+
+The file is long because reading with a report of what is broken, cutting and resizing are one pass over an image.
+"""
 
 import functools
 
