@@ -50,9 +50,9 @@ def inpainting_generator(
 
     With `first_fill="diffusion"` the coarse stage takes the picture with its hole filled smoothly, by `DiffusionFill`,
     and each stage adds what it paints to the picture that it takes: `coarse = clip(filled + 0.1 c)`, `fine =
-    clip(completed coarse + 0.1 f)`. Their last convolutions start at 0, so that an untrained generator fills as `DiffusionFill` does. The
-    first and the third map of the encoder are added to those of their size in the decoder, which then need not pass
-    what is near to a hole through a quarter of the side.
+    clip(completed coarse + 0.1 f)`. Their last convolutions start at 0, so that an untrained generator fills as
+    `DiffusionFill` does. The first and the third map of the encoder are added to those of their size in the decoder,
+    which then need not pass what is near to a hole through a quarter of the side.
 
     Args:
         base_channels: even integer, `g_cnum` of the released code. Defaults to 32.
