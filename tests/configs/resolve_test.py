@@ -238,6 +238,20 @@ def test_number_of_classes_may_be_the_data_s_own():
     assert "`task.model.num_classes` must not be negative. Received: -1" in message_of("task.model.num_classes=-1")
 
 
+@pytest.mark.parametrize("area", ["[0.1]", "[0.5,0.2]", "[0.0,1.0]", "[0.5,1.5]"])
+def test_areas_of_random_squares_are_two_rising_shares(area):
+    override = f"task.train_data.random_crop=true,task.train_data.random_crop_area={area}"
+    with pytest.raises(configs.ConfigError, match=r"`task.train_data.random_crop_area` must be two rising shares in"):
+        configs.resolve("gan_folder", params_override=override)
+
+
+@pytest.mark.parametrize("experiment, random_crop", [("gan_folder", "false"), ("gan_digits32", "true")])
+def test_areas_of_random_squares_need_random_crops_of_files(experiment, random_crop):
+    override = f"task.train_data.random_crop={random_crop},task.train_data.random_crop_area=[0.5,1.0]"
+    with pytest.raises(configs.ConfigError, match="is of squares that are cut out at random: it needs"):
+        configs.resolve(experiment, params_override=override)
+
+
 @pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
 def test_background_is_three_levels_or_none(group):
     for good in ("[]", "[0, 128, 255]"):
