@@ -38,6 +38,14 @@ def test_times_replicas_that_share_a_batch(capsys):
     )
 
 
+def test_times_one_replica_with_and_without_mirrored_strategy(capsys):
+    with flagsaver.as_parsed(
+        image_batches="8x2", base_channels="2", timed_calls="1", attention="none", mirrored="true"
+    ):
+        benchmark_training.main(["training"])
+    assert re.findall(r"^\| 8 x 2 \| ([^|]+) \| off", capsys.readouterr().out, re.MULTILINE) == ["1", "1, mirrored"]
+
+
 def test_times_steps_with_and_without_summaries(capsys, monkeypatch):
     params = small_params(trainer__summary_interval=2)
     monkeypatch.setattr(configs, "resolve", lambda *args, **kwargs: params)

@@ -3,6 +3,7 @@
 python -m tools.benchmarks.training
 python -m tools.benchmarks.training --image_batches=32x16 --xla --steps_per_loop=1,20
 python -m tools.benchmarks.training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
+python -m tools.benchmarks.training --image_batches=32x16 --mirrored
 python -m tools.benchmarks.training --image_batches= --summaries=gan_digits32
 
 python -m tools.benchmarks.training --kinds=gan,reconstruction,adversarial --baseline=PATH_OF_ANOTHER_CLONE
@@ -46,6 +47,7 @@ flags.DEFINE_list(
 flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
 flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
 flags.DEFINE_list("replicas", ["1"], "Replicas, on GPUs or logical CPU devices, that share a batch.")
+flags.DEFINE_bool("mirrored", False, "Whether to compare one device with MirroredStrategy of one replica.")
 flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
 flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16", "float16"], "`runtime.mixed_precision_dtype`.")
 flags.DEFINE_string("baseline", None, "Folder of another clone, to compare with.")
@@ -110,14 +112,16 @@ def benchmark():
 def specifications(kinds, sizes, replicas, loops):
     """What `training_steps.make_call` takes of every measurement, as dictionaries."""
     with_xla = [False, True] if FLAGS.xla else [False]
-    for kind, size, count, xla, steps, attention in itertools.product(
-        kinds, sizes, replicas, with_xla, loops, FLAGS.attention
+    mirrored = [False, True] if FLAGS.mirrored else [False]
+    for kind, size, count, is_mirrored, xla, steps, attention in itertools.product(
+        kinds, sizes, replicas, mirrored, with_xla, loops, FLAGS.attention
     ):
         yield {
             "kind": kind,
             "resolution": size[0],
             "batch_size": size[1],
             "replicas": count,
+            "mirrored": is_mirrored,
             "xla": xla,
             "steps": steps,
             "attention": attention,
@@ -160,7 +164,7 @@ def time_lines(measurements):
         none = plain.get(_but_attention(one))
         cells = (
             f"{one['resolution']} x {one['batch_size']}",
-            one["replicas"],
+            f"{one['replicas']}, mirrored" if one["mirrored"] else one["replicas"],
             "on" if one["xla"] else "off",
             one["steps"],
             one["attention"],
