@@ -118,7 +118,7 @@ def statistics(view):
 
 
 def progress_of(step, last_step):
-    """The share of a training that is done. One of under 1,000 steps counts as 1,000: rho moves by a step's rate at most.
+    """The share of a training that is done, whose steps count as 1,000 at least: in fewer, rho can hardly grow.
 
     Args:
         step: integer, steps that are done.

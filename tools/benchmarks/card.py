@@ -4,8 +4,8 @@ python -m tools.benchmarks.card --output_dir=card --budget_s=480
 python -m tools.benchmarks.card --output_dir=card --steps=resume,training_bfloat16
 
 Every step is a command of its own with a limit of its own, so that one that fails or hangs costs no other its figures.
-Writes after each step `summary.md`, the card, versions, commands and tables, and `figures.json`, the tables' rows; a log
-of each step; and of the layer a JSON file each. It runs on a CPU too, where `--tiny` tries all steps in minutes.
+Writes after each step `summary.md`, the card, versions, commands and tables, and `figures.json`, the tables' rows; of
+each step a log; of the layer a JSON file each. It runs on a CPU too, where `--tiny` tries all steps in minutes.
 """
 
 import dataclasses
