@@ -295,6 +295,11 @@ def folders(tmp_path):
     }
 
 
+def test_discriminator_is_watched_on_images_of_all_classes_of_a_folder(networks, tmp_path, folders):
+    (view,) = make_evaluator(tmp_path / "run", networks, **folders).probes["discriminator"].views("discriminator")
+    assert len(view.labels) == 50 and set(view.labels) == {*"0123456789"}
+
+
 def other_image(path):
     (path / "3.png").write_bytes((path / "4.png").read_bytes())
 

@@ -86,7 +86,10 @@ class GanEvaluator:
         if discriminator is not None:
             inputs = self._latents(_FIXED_INPUTS)
             self._probes = {"generator": summaries.AttentionProbe(generator, inputs, labels=inputs[1])}
-            batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS), None)
+            # Of a folder evenly, whose images lie class by class; records would have to be read to the last.
+            data = params.task.validation_data
+            count = _FIXED_INPUTS if data.dataset == "folder" else None
+            batch = next(self._batches(data, _FIXED_INPUTS, count), None)
             if batch is None:
                 logging.warning("Without statistics of the discriminator: no validation image can be used")
                 return
@@ -273,7 +276,7 @@ class GanEvaluator:
         model = self._task.model
         return input_pipelines.open_source(data, model.resolution, model.num_classes)
 
-    def _batches(self, data, batch_size):
+    def _batches(self, data, batch_size, num_images=None):
         model = self._task.model
         with input_pipelines.value_errors(data):
             yield from input_pipelines.evaluation_dataset(
@@ -282,6 +285,7 @@ class GanEvaluator:
                 batch_size,
                 image_channels=model.image_channels,
                 num_classes=model.num_classes,
+                num_images=num_images,
                 group="task.train_data" if data is self._task.train_data else "task.validation_data",
             )
 
