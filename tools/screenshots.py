@@ -38,7 +38,8 @@ RUNS = {
     "rates_times_10": f"{_SHORT},trainer.generator_optimizer.learning_rate=5e-3,"
     "trainer.discriminator_optimizer.learning_rate=1e-2",
     "no_sampling": f"{_SHORT},{of_both('self_sampling=false')}",
-    "collapsed": "trainer.train_steps=400,trainer.discriminator_optimizer.learning_rate=4e-3",
+    "collapsed": f"{_SHORT},trainer.generator_optimizer.learning_rate=5e-3,"
+    "trainer.discriminator_optimizer.learning_rate=1e-4",
 }
 
 
