@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_an_tensorboard.pictures import layout_picture
-from trainers.data import input_pipelines
+from trainers.data import input_pipelines, picture_files
 from trainers.evaluation import contents, pair_agreement, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
@@ -85,7 +85,12 @@ class GanEvaluator:
         self._probes = {}
         if discriminator is not None:
             inputs = self._latents(_FIXED_INPUTS)
-            self._probes = {"generator": summaries.AttentionProbe(generator, inputs, labels=inputs[1])}
+            names = self._open(params.task.validation_data).class_names
+
+            def named(labels):
+                return [picture_files.shown(names[label]) if names else str(label) for label in labels.numpy()]
+
+            self._probes = {"generator": summaries.AttentionProbe(generator, inputs, labels=named(inputs[1]))}
             # Of a folder evenly, whose images lie class by class; records would have to be read to the last.
             data = params.task.validation_data
             count = _FIXED_INPUTS if data.dataset == "folder" else None
@@ -94,7 +99,9 @@ class GanEvaluator:
                 logging.warning("Without statistics of the discriminator: no validation image can be used")
                 return
             inputs = [batch["image"], batch["label"]]
-            self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs, *inputs)
+            self._probes["discriminator"] = summaries.AttentionProbe(
+                discriminator, inputs, batch["image"], named(batch["label"])
+            )
 
     @property
     def made_of(self):
