@@ -1,0 +1,326 @@
+"""The playground without a browser: what it reads and refuses, what its tabs show, how it starts and ends."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_test_case import exported_run, imported_main
+from inpainting_test_case import write_generator
+from keras_an_tensorboard.palette import colors
+from tools.exported import folders
+from tools.exported.generation import draw_latents
+from tools.page import inpainting_tab, server
+from tools.page.errors import PageError, told
+from tools.page.generation_tab import STEPS, GenerationTab
+from tools.page.layout_tiles import layout_tiles
+
+needs_gradio = pytest.mark.skipif(sys.version_info < (3, 10), reason="Gradio needs Python 3.10")
+
+
+def pixels(height=20, width=28, channels=3):
+    return np.random.default_rng(0).integers(256, size=(height, width, channels), dtype=np.uint8)
+
+
+def painted(height=20, width=28, place=(slice(4, 12), slice(6, 18)), alpha=255):
+    """What `gradio.ImageEditor` gives for a stroke."""
+    layer = np.zeros((height, width, 4), np.uint8)
+    layer[place] = (230, 60, 160, alpha)
+    return {"background": None, "layers": [layer], "composite": None}
+
+
+def tab(fill=None, channels=3, max_megapixels=1.0):
+    return inpainting_tab.InpaintingTab(fill, channels, max_megapixels)
+
+
+def write(path, array, **options):
+    Image.fromarray(array.squeeze()).save(path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("alpha", [255, 1])
+def test_hole_is_whatever_the_brush_touched(alpha):
+    mask = inpainting_tab.hole_of(painted(alpha=alpha), 20, 28)
+    assert mask.shape == (20, 28, 1) and mask.dtype == np.uint8 and mask.sum() == 8 * 12
+    assert (mask[4:12, 6:18] == 1).all()
+
+
+def test_hole_painted_on_a_smaller_preview_covers_the_same_part():
+    mask = inpainting_tab.hole_of(painted(), 60, 84)
+    assert mask.sum() == 9 * 8 * 12 and (mask[12:36, 18:54] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "value, told_of",
+    [
+        (None, "nothing is painted"),
+        ({"layers": []}, "nothing is painted"),
+        (painted(alpha=0), "nothing is painted"),
+        (painted(place=(slice(None), slice(None))), "everything is painted"),
+    ],
+)
+def test_hole_of_nothing_or_everything_is_refused(value, told_of):
+    with pytest.raises(PageError, match=told_of):
+        inpainting_tab.hole_of(value, 20, 28)
+
+
+def test_photograph_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = write(tmp_path / "large.png", np.zeros((1001, 1000), np.uint8))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(PageError, match=r"at most 1 megapixels. Received: large.png of 1000 x 1001\."):
+        tab().preview(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a, as one says", b"\x89PNG\r\n\x1a\n" + 40 * b"\0"])
+def test_what_is_no_photograph_is_refused_by_its_name_alone(tmp_path, content):
+    (tmp_path / "notes.png").write_bytes(content)
+    with pytest.raises(PageError, match="^notes.png cannot be read as PNG, JPEG, ") as caught:
+        tab().preview(str(tmp_path / "notes.png"))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_sentence_on_the_page_is_no_html():
+    gradio = pytest.importorskip("gradio")
+
+    def refuses():
+        raise PageError("<img src=x> cannot be read")
+
+    with pytest.raises(gradio.Error) as caught:
+        told(refuses)()
+    assert caught.value.message == "&lt;img src=x&gt; cannot be read"
+
+
+def test_preview_is_upright_on_white_and_at_most_1024_long(tmp_path):
+    image = pixels(1500, 600, 4)
+    image[..., 3] = np.where(np.arange(600) < 300, 255, 0)
+    exif = Image.Exif()
+    exif[274] = 6  # a quarter turn to the right
+    found = tab().preview(write(tmp_path / "a.png", image, exif=exif))
+    assert found.shape == (round(600 * 1024 / 1500), 1024, 3)
+    assert (found[300:] == 255).all() and not (found[:200] == 255).all()
+    small = tab(channels=1).preview(write(tmp_path / "b.png", pixels(channels=1)))
+    np.testing.assert_array_equal(small, pixels(channels=1).repeat(3, axis=-1))
+
+
+def test_fill_keeps_known_pixels_alpha_and_profile_and_sees_white_beneath(tmp_path):
+    image, seen = pixels(channels=4), []
+    image[0] = (1, 2, 3, 0)
+
+    def fill(images, masks):
+        seen.extend(images)
+        return {"completed": np.ones((*images.shape[:3], 3), np.float32), "layout": np.full((1, 5, 7, 2), 0.5)}
+
+    path = write(tmp_path / "a.png", image, icc_profile=b"a profile")
+    completed, tiles = tab(fill).fill(path, painted())
+    expected = image.copy()
+    expected[4:12, 6:18, :3] = 255
+    np.testing.assert_array_equal(np.asarray(completed), expected)
+    assert completed.info["icc_profile"] == b"a profile" and len(tiles) == 4
+    assert (seen[0][0] == 255).all()
+    with pytest.raises(PageError, match="Drop a photograph first"):
+        tab(fill).fill(None, painted())
+
+
+def test_grey_generator_gives_a_grey_picture_and_one_without_layouts_no_tiles(tmp_path):
+    def fill(images, masks):
+        return {"completed": -np.ones((*images.shape[:3], 1), np.float32)}
+
+    path = write(tmp_path / "a.png", pixels(channels=1))
+    completed, tiles = tab(fill, channels=1).fill(path, painted())
+    expected = pixels(channels=1)[..., 0]
+    expected[4:12, 6:18] = 0
+    np.testing.assert_array_equal(np.asarray(completed), expected)
+    assert tiles == []
+
+
+def test_tiles_show_winners_heat_maps_and_shares():
+    layout = np.zeros((4, 8, 3), np.float32)
+    layout[:, :6, 2], layout[:, 6:, 0] = 0.75, 1.0
+    layout[:, :6, 1] = 0.25
+    tiles = layout_tiles(np.zeros((8, 16, 1), np.uint8), layout, " of layer 2")
+    captions = [caption for _, caption in tiles]
+    assert (
+        captions[0] == "Winning entities of layer 2, over the picture" and captions[1] == "Winning entities of layer 2"
+    )
+    assert captions[2:] == [f"Entity {entity} of layer 2: {share} %" for entity, share in enumerate((25, 0, 75))]
+    blend, winners, first, _, third = (tile for tile, _ in tiles)
+    assert winners.shape == (256 + 16, 512, 3) and winners.dtype == np.uint8
+    palette = colors(3)
+    assert (winners[:256, :384] == palette[2]).all() and (winners[:256, 384:] == palette[0]).all()
+    assert (blend[:256, :384] == palette[2] // 2).all()
+    assert (first[:256, :384] == 0).all() and (first[:256, 384:] == 255).all() and (first[256:] == palette[0]).all()
+    assert (third[:256, :384] == (255, 255, 63)).all() and (third[256:] == palette[2]).all()
+    # A quarter of the bar under the winners is of entity 0, the rest of entity 2.
+    assert (winners[256:, :128] == palette[0]).all() and (winners[256:, 128:] == palette[2]).all()
+
+
+def shows_latents(z, label):
+    """A generator whose picture is its latent, and whose layouts are of its label."""
+    layout = np.eye(5, dtype=np.float32)[label][:, None, None].repeat(2, axis=1).repeat(2, axis=2)
+    return {"images": z.reshape(-1, 4, 4, 1) / 8.0, "layouts_2": layout[..., ::-1], "layouts": layout}
+
+
+def shown(picture):
+    """The latent in a picture of `shows_latents`."""
+    return (picture[..., 0].ravel() / 127.5 - 1.0) * 8.0
+
+
+LEVEL = 8 / 127.5
+DRAWER = GenerationTab(shows_latents, 16, ["tea", "cat", "coffee", "milk", "water"])
+
+
+def test_drawn_image_is_that_of_class_seed_and_truncation():
+    for seed, truncation in ((3, 1.0), (4, 0.5)):
+        image, tiles = DRAWER.draw(1, seed, truncation)
+        np.testing.assert_allclose(shown(image), draw_latents([0], 16, seed, truncation)[0], atol=LEVEL)
+    assert [caption for _, caption in tiles][3] == "Entity 1 of layer 1: 100 %" and len(tiles) == 14
+    assert [caption for _, caption in tiles][10] == "Entity 1 of layer 2: 0 %"
+
+
+def test_interpolation_goes_from_seed_to_seed_in_a_row_for_each_class():
+    one = DRAWER.interpolate(2, 3, 2, 4, 1.0)
+    assert [caption for _, caption in one] == [f"coffee, {at} / 7" for at in range(STEPS)]
+    two = DRAWER.interpolate(2, 3, 0, 4, 1.0)
+    assert [caption for _, caption in two[STEPS:]] == [f"tea, {at} / 7" for at in range(STEPS)]
+    for row in (one, two[:STEPS], two[STEPS:]):
+        for at, seed in ((0, 3), (-1, 4)):
+            np.testing.assert_allclose(shown(row[at][0]), draw_latents([0], 16, seed, 1.0)[0], atol=LEVEL)
+        assert np.abs(shown(row[3][0]) - shown(row[0][0])).max() > 4 * LEVEL
+
+
+@pytest.mark.parametrize(
+    "label, seed, told_of", [(0, None, "Received: None"), (0, -1, "Received: -1"), (None, 0, "class")]
+)
+def test_seed_and_class_must_be_there(label, seed, told_of):
+    with pytest.raises(PageError, match=told_of):
+        DRAWER.draw(label, seed, 1.0)
+
+
+def note(folder, **metadata):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "keras_an_export.json").write_text(json.dumps(metadata), encoding="utf-8")
+
+
+def test_export_is_found_with_its_metadata_in_the_folder_or_beside_it(tmp_path):
+    note(tmp_path / "exported", application="inpainting")
+    (tmp_path / "exported" / "saved_model.pb").write_bytes(b"")
+    assert folders.saved_model_in(str(tmp_path / "exported")) == str(tmp_path / "exported")
+    note(tmp_path / "converted", num_classes=3)
+    (tmp_path / "converted" / "saved_model").mkdir()
+    (tmp_path / "converted" / "saved_model" / "saved_model.pb").write_bytes(b"")
+    inner = folders.saved_model_in(str(tmp_path / "converted"))
+    assert inner == folders.saved_model_in(inner) == str(tmp_path / "converted" / "saved_model")
+    kinds = [folders.application_of(folders.metadata_of(path)) for path in (str(tmp_path / "exported"), inner)]
+    assert kinds == ["inpainting", "gan"] and folders.metadata_of(str(tmp_path)) == {}
+    assert folders.application_of({}) == "inpainting"
+
+
+@pytest.fixture(scope="module")
+def fills(tmp_path_factory):
+    return write_generator(tmp_path_factory.mktemp("fills") / "saved_model")
+
+
+@pytest.fixture(scope="module")
+def draws(tmp_path_factory):
+    return exported_run(tmp_path_factory)
+
+
+def play(*paths, **flag_values):
+    """Runs the tool."""
+    with imported_main("tools.playground") as module:
+        arguments = [f"--saved_model={path}" for path in paths]
+        try:
+            module.FLAGS(["playground", *arguments, *(f"--{name}={value}" for name, value in flag_values.items())])
+            module.main(["playground"])
+        finally:
+            module.FLAGS.unparse_flags()
+
+
+def refusal(caplog, *paths, **flag_values):
+    """What the tool says where it ends with 2."""
+    caplog.clear()
+    with pytest.raises(SystemExit) as caught:
+        play(*paths, **flag_values)
+    assert caught.value.code == 2
+    (message,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR)
+    assert "\n" not in message
+    return message
+
+
+@needs_gradio
+def test_what_is_no_export_is_refused(fills, tmp_path, caplog):
+    assert f"--saved_model={tmp_path} is no SavedModel" in refusal(caplog, tmp_path)
+    damaged = shutil.copytree(fills, tmp_path / "damaged")
+    (damaged / "saved_model.pb").write_bytes(b"\xff")
+    assert f"--saved_model={damaged} does not load" in refusal(caplog, damaged)
+    note(damaged, num_classes=3)
+    assert f"--saved_model={damaged} does not load as a generator" in refusal(caplog, damaged)
+
+
+@needs_gradio
+def test_two_exports_of_a_kind_and_none_at_all_are_refused(fills, caplog, monkeypatch):
+    message = refusal(caplog, fills, fills)
+    assert message == f"--saved_model={fills} is the second that fills holes: name one of each kind."
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    assert "Name one: --saved_model=FOLDER." in refusal(caplog)
+
+
+def test_without_gradio_its_extra_is_named(fills, caplog, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert refusal(caplog, fills) == "The page needs Gradio: pip install '.[playground]'."
+
+
+@pytest.fixture
+def handlers():
+    """Signals are as they were again, after a test."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@needs_gradio
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("handlers")
+def test_page_answers_until_a_signal_and_leaves_no_file(draws, tmp_path, monkeypatch, sent):
+    launch, seen = server.launch, {}
+
+    def launch_and_note(*arguments):
+        seen["address"] = launch(*arguments)
+        return seen["address"]
+
+    def look():
+        seen["page"] = urllib.request.urlopen(seen["address"]).read().decode()
+        seen["files"] = list(tmp_path.iterdir())
+        os.kill(os.getpid(), sent)
+
+    monkeypatch.setattr(server, "launch", launch_and_note)
+    monkeypatch.setattr(server, "wait", look)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if sent == signal.SIGTERM:
+        with pytest.raises(SystemExit) as caught:
+            play(draws, port=0)
+        assert caught.value.code == 0
+    else:
+        play(draws, port=0)
+    assert seen["address"].startswith("http://127.0.0.1:") and "There is no tab that fills holes" in seen["page"]
+    assert [path.name[:20] for path in seen["files"]] == ["keras_an_playground_"]
+    assert os.environ["GRADIO_TEMP_DIR"] == str(seen["files"][0]) and list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError):
+        urllib.request.urlopen(seen["address"])
+
+
+@needs_gradio
+def test_port_that_is_taken_is_told(draws, caplog):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "Cannot find empty port" in refusal(caplog, draws, port=taken.getsockname()[1])
