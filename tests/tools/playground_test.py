@@ -1,8 +1,12 @@
 """The playground without a browser: what it reads and refuses, what its tabs show, how it starts and ends."""
 
+import base64
+import io
 import json
 import logging
 import os
+import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_test_case import exported_run, imported_main
+from gan_test_case import imported_main
 from inpainting_test_case import write_generator
 from keras_an_tensorboard.palette import colors
 from tools.exported import folders
@@ -20,7 +24,7 @@ from tools.exported.generation import draw_latents
 from tools.page import inpainting_tab, server
 from tools.page.errors import PageError, told
 from tools.page.generation_tab import STEPS, GenerationTab
-from tools.page.layout_tiles import layout_tiles
+from tools.page.tiles import Tile, grid, layout_tiles
 
 needs_gradio = pytest.mark.skipif(sys.version_info < (3, 10), reason="Gradio needs Python 3.10")
 
@@ -71,11 +75,11 @@ def test_hole_of_nothing_or_everything_is_refused(value, told_of):
         inpainting_tab.hole_of(value, 20, 28)
 
 
-def test_photograph_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    path = write(tmp_path / "large.png", np.zeros((1001, 1000), np.uint8))
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+def test_photograph_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    path = pathlib.Path(write(tmp_path / "large.png", np.zeros((1001, 1000), np.uint8)))
+    path.write_bytes(path.read_bytes()[:50])  # its start tells its size; there is nothing to decode
     with pytest.raises(PageError, match=r"at most 1 megapixels. Received: large.png of 1000 x 1001\."):
-        tab().preview(path)
+        tab().preview(str(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a, as one says", b"\x89PNG\r\n\x1a\n" + 40 * b"\0"])
@@ -118,11 +122,11 @@ def test_fill_keeps_known_pixels_alpha_and_profile_and_sees_white_beneath(tmp_pa
         return {"completed": np.ones((*images.shape[:3], 3), np.float32), "layout": np.full((1, 5, 7, 2), 0.5)}
 
     path = write(tmp_path / "a.png", image, icc_profile=b"a profile")
-    completed, tiles = tab(fill).fill(path, painted())
+    completed, layouts = tab(fill).fill(path, painted())
     expected = image.copy()
     expected[4:12, 6:18, :3] = 255
     np.testing.assert_array_equal(np.asarray(completed), expected)
-    assert completed.info["icc_profile"] == b"a profile" and len(tiles) == 4
+    assert completed.info["icc_profile"] == b"a profile" and layouts.count("<figure>") == 4
     assert (seen[0][0] == 255).all()
     with pytest.raises(PageError, match="Drop a photograph first"):
         tab(fill).fill(None, painted())
@@ -133,11 +137,11 @@ def test_grey_generator_gives_a_grey_picture_and_one_without_layouts_no_tiles(tm
         return {"completed": -np.ones((*images.shape[:3], 1), np.float32)}
 
     path = write(tmp_path / "a.png", pixels(channels=1))
-    completed, tiles = tab(fill, channels=1).fill(path, painted())
+    completed, layouts = tab(fill, channels=1).fill(path, painted())
     expected = pixels(channels=1)[..., 0]
     expected[4:12, 6:18] = 0
     np.testing.assert_array_equal(np.asarray(completed), expected)
-    assert tiles == []
+    assert layouts == ""
 
 
 def test_tiles_show_winners_heat_maps_and_shares():
@@ -145,20 +149,35 @@ def test_tiles_show_winners_heat_maps_and_shares():
     layout[:, :6, 2], layout[:, 6:, 0] = 0.75, 1.0
     layout[:, :6, 1] = 0.25
     tiles = layout_tiles(np.zeros((8, 16, 1), np.uint8), layout, " of layer 2")
-    captions = [caption for _, caption in tiles]
-    assert (
-        captions[0] == "Winning entities of layer 2, over the picture" and captions[1] == "Winning entities of layer 2"
-    )
-    assert captions[2:] == [f"Entity {entity} of layer 2: {share} %" for entity, share in enumerate((25, 0, 75))]
-    blend, winners, first, _, third = (tile for tile, _ in tiles)
-    assert winners.shape == (256 + 16, 512, 3) and winners.dtype == np.uint8
+    assert [tile.caption for tile in tiles[:2]] == ["Winners of layer 2 over it", "Winners of layer 2"]
+    shares = [f"Entity {entity} of layer 2: {share}\u202f%" for entity, share in enumerate((25, 0, 75))]
+    assert [tile.caption for tile in tiles[2:]] == shares
+    blend, winners, first, second, third = (tile.pixels for tile in tiles)
     palette = colors(3)
-    assert (winners[:256, :384] == palette[2]).all() and (winners[:256, 384:] == palette[0]).all()
-    assert (blend[:256, :384] == palette[2] // 2).all()
-    assert (first[:256, :384] == 0).all() and (first[:256, 384:] == 255).all() and (first[256:] == palette[0]).all()
-    assert (third[:256, :384] == (255, 255, 63)).all() and (third[256:] == palette[2]).all()
-    # A quarter of the bar under the winners is of entity 0, the rest of entity 2.
-    assert (winners[256:, :128] == palette[0]).all() and (winners[256:, 128:] == palette[2]).all()
+    np.testing.assert_array_equal([tile.color for tile in tiles[2:]], palette)
+    assert blend.shape == winners.shape == (8, 16, 3) and third.shape == (4, 8, 3) and third.dtype == np.uint8
+    assert (winners[:, :12] == palette[2]).all() and (winners[:, 12:] == palette[0]).all()
+    assert (blend[:, :12] == palette[2] // 2).all()
+    assert (first[:, :6] == 0).all() and (first[:, 6:] == 255).all()
+    assert (second[:, :6] == (191, 0, 0)).all() and (third[:, :6] == (255, 255, 63)).all()
+
+
+def test_tiles_of_a_large_picture_are_bounded():
+    tiles = layout_tiles(np.zeros((1600, 800, 3), np.uint8), np.full((400, 200, 2), 0.5, np.float32))
+    assert {tile.pixels.shape for tile in tiles} == {(320, 160, 3)}
+
+
+def tiles_in(page):
+    """Captions and pictures of HTML of the page."""
+    sources = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', page)
+    return {caption: np.asarray(Image.open(io.BytesIO(base64.b64decode(source)))) for caption, source in sources}
+
+
+def test_grid_is_html_of_its_tiles():
+    page = grid([Tile(pixels(), "<b>", np.array([1, 2, 3], np.uint8)), Tile(pixels(8, 8), "c")], "a & b", 90)
+    np.testing.assert_array_equal(tiles_in(page)["&lt;b&gt;"], pixels())
+    assert "a &amp; b" in page and '<i style="background: rgb(1,2,3)"></i>&lt;b&gt;' in page
+    assert page.count("<i ") == 1 and page.count("<figure>") == 2 and "--least: 90px" in page
 
 
 def shows_latents(z, label):
@@ -178,21 +197,24 @@ DRAWER = GenerationTab(shows_latents, 16, ["tea", "cat", "coffee", "milk", "wate
 
 def test_drawn_image_is_that_of_class_seed_and_truncation():
     for seed, truncation in ((3, 1.0), (4, 0.5)):
-        image, tiles = DRAWER.draw(1, seed, truncation)
+        image, page = DRAWER.draw(1, seed, truncation)
         np.testing.assert_allclose(shown(image), draw_latents([0], 16, seed, truncation)[0], atol=LEVEL)
-    assert [caption for _, caption in tiles][3] == "Entity 1 of layer 1: 100 %" and len(tiles) == 14
-    assert [caption for _, caption in tiles][10] == "Entity 1 of layer 2: 0 %"
+    tiles = tiles_in(page)
+    assert len(tiles) == 14 and (tiles["Entity 1 of layer 1: 100\u202f%"] == 255).all()
+    assert (tiles["Entity 1 of layer 2: 0\u202f%"] == 0).all()
 
 
 def test_interpolation_goes_from_seed_to_seed_in_a_row_for_each_class():
-    one = DRAWER.interpolate(2, 3, 2, 4, 1.0)
-    assert [caption for _, caption in one] == [f"coffee, {at} / 7" for at in range(STEPS)]
-    two = DRAWER.interpolate(2, 3, 0, 4, 1.0)
-    assert [caption for _, caption in two[STEPS:]] == [f"tea, {at} / 7" for at in range(STEPS)]
-    for row in (one, two[:STEPS], two[STEPS:]):
-        for at, seed in ((0, 3), (-1, 4)):
-            np.testing.assert_allclose(shown(row[at][0]), draw_latents([0], 16, seed, 1.0)[0], atol=LEVEL)
-        assert np.abs(shown(row[3][0]) - shown(row[0][0])).max() > 4 * LEVEL
+    captions = ["seed 3", *(f"{at} / 7" for at in range(1, 7)), "seed 4"]
+    same, other = (DRAWER.interpolate(2, 3, last, 4, 1.0) for last in (2, 0))
+    assert same.count("<figure>") == STEPS and other.startswith(same) and "<b>tea</b>" in other[len(same) :]
+    for row in (same, other[len(same) :]):
+        tiles = tiles_in(row)
+        assert list(tiles) == captions
+        for seed in (3, 4):
+            latent = draw_latents([0], 16, seed, 1.0)[0]
+            np.testing.assert_allclose(shown(tiles[f"seed {seed}"]), latent, atol=LEVEL)
+        assert np.abs(shown(tiles["3 / 7"]) - shown(tiles["seed 3"])).max() > 4 * LEVEL
 
 
 @pytest.mark.parametrize(
@@ -225,11 +247,6 @@ def test_export_is_found_with_its_metadata_in_the_folder_or_beside_it(tmp_path):
 @pytest.fixture(scope="module")
 def fills(tmp_path_factory):
     return write_generator(tmp_path_factory.mktemp("fills") / "saved_model")
-
-
-@pytest.fixture(scope="module")
-def draws(tmp_path_factory):
-    return exported_run(tmp_path_factory)
 
 
 def play(*paths, **flag_values):
@@ -288,7 +305,7 @@ def handlers():
 @needs_gradio
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("handlers")
-def test_page_answers_until_a_signal_and_leaves_no_file(draws, tmp_path, monkeypatch, sent):
+def test_page_answers_until_a_signal_and_leaves_no_file(fills, tmp_path, monkeypatch, sent):
     launch, seen = server.launch, {}
 
     def launch_and_note(*arguments):
@@ -305,11 +322,11 @@ def test_page_answers_until_a_signal_and_leaves_no_file(draws, tmp_path, monkeyp
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     if sent == signal.SIGTERM:
         with pytest.raises(SystemExit) as caught:
-            play(draws, port=0)
+            play(fills, port=0)
         assert caught.value.code == 0
     else:
-        play(draws, port=0)
-    assert seen["address"].startswith("http://127.0.0.1:") and "There is no tab that fills holes" in seen["page"]
+        play(fills, port=0)
+    assert seen["address"].startswith("http://127.0.0.1:") and "There is no tab that draws images" in seen["page"]
     assert [path.name[:20] for path in seen["files"]] == ["keras_an_playground_"]
     assert os.environ["GRADIO_TEMP_DIR"] == str(seen["files"][0]) and list(tmp_path.iterdir()) == []
     with pytest.raises(OSError):
@@ -317,10 +334,10 @@ def test_page_answers_until_a_signal_and_leaves_no_file(draws, tmp_path, monkeyp
 
 
 @needs_gradio
-def test_port_that_is_taken_is_told(draws, caplog):
+def test_port_that_is_taken_is_told(fills, caplog):
     import socket
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert "Cannot find empty port" in refusal(caplog, draws, port=taken.getsockname()[1])
+        assert "Cannot find empty port" in refusal(caplog, fills, port=taken.getsockname()[1])

@@ -4,7 +4,7 @@ import numpy as np
 
 from tools.exported.generation import draw_latents, interpolated
 from tools.page.errors import PageError, told
-from tools.page.layout_tiles import layout_tiles
+from tools.page.tiles import Tile, grid, layout_tiles
 
 STEPS = 8  # images from one seed to the other
 MAX_SEED = 2**31 - 1
@@ -26,26 +26,26 @@ class GenerationTab:
         self._names = names
 
     def draw(self, label, seed, truncation):
-        """The image, uint8 (height, width, 3), and the tiles of its layouts, none where the generator has none."""
+        """The image, uint8 (height, width, 3), and its layouts as HTML, empty where the generator has none."""
         pixels, outputs = self._images(self._latent(seed, truncation)[None], [label])
         names = [name for name in outputs if name.startswith("layouts")]
         tiles = []
         for number, name in enumerate(sorted(names, key=lambda name: (len(name), name)), 1):
             tiles += layout_tiles(pixels[0], outputs[name][0], f" of layer {number}" if len(names) > 1 else "")
-        return pixels[0], tiles
+        return pixels[0], grid(tiles, "Layout: where each entity of Attentive Normalization rules", 90) if tiles else ""
 
     def interpolate(self, label, seed, last_label, last_seed, truncation):
-        """STEPS images from one seed to the other: pairs of uint8 (height, width, 3) and a caption.
+        """STEPS images from one seed to the other, as HTML.
 
         A class is a whole number and cannot be halfway: of two classes, each has a row.
         """
         latents = interpolated(self._latent(seed, truncation), self._latent(last_seed, truncation), STEPS)
-        labels = [label] if label == last_label else [label, last_label]
-        found = []
-        for row in labels:
+        rows = []
+        for row in [label] if label == last_label else [label, last_label]:
             pixels, _ = self._images(latents, [row] * STEPS)
-            found += [(image, f"{self._names[row]}, {at} / {STEPS - 1}") for at, image in enumerate(pixels)]
-        return found
+            captions = [f"seed {seed}", *(f"{at} / {STEPS - 1}" for at in range(1, STEPS - 1)), f"seed {last_seed}"]
+            rows.append(grid(map(Tile, pixels, captions), self._names[row], 80))
+        return "".join(rows)
 
     def _latent(self, seed, truncation):
         if seed is None or not 0 <= seed <= MAX_SEED:
@@ -68,20 +68,14 @@ class GenerationTab:
         classes = [(name, label) for label, name in enumerate(self._names)]
         seeds = {"precision": 0, "minimum": 0, "maximum": MAX_SEED, "min_width": 80}
         with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+            with gr.Column(scale=1, min_width=260):
                 label = gr.Dropdown(classes, value=0, label="Class", elem_id="class")
                 seed = gr.Number(0, label="Seed", elem_id="seed", **seeds)
                 truncation = gr.Slider(
-                    0.1,
-                    2.0,
-                    1.0,
-                    step=0.05,
-                    label="Truncation",
-                    info="1 as in training; below, images are better but more alike.",
-                    elem_id="truncation",
+                    0.1, 2.0, 1.0, step=0.05, label="Truncation", info="Below 1: better, but more alike."
                 )
                 with gr.Row():
-                    another = gr.Button("Another seed", min_width=80)
+                    another = gr.Button("New seed", min_width=80)
                     button = gr.Button("Draw", variant="primary", min_width=80, elem_id="draw")
             image = gr.Image(
                 label="Image",
@@ -89,40 +83,21 @@ class GenerationTab:
                 interactive=False,
                 buttons=["download", "fullscreen"],
                 scale=1,
+                min_width=260,
                 height=360,
                 elem_id="drawn",
-                elem_classes="pixels",
             )
-            layouts = gr.Gallery(
-                label="Layouts: where each entity of Attentive Normalization rules",
-                format="png",
-                columns=5,
-                height=360,
-                object_fit="contain",
-                interactive=False,
-                buttons=["fullscreen"],
-                scale=2,
-                elem_id="draw-layouts",
-                elem_classes="pixels",
-            )
+            with gr.Column(scale=2):
+                layouts = gr.HTML(elem_id="draw-layouts")
         with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+            with gr.Column(scale=1, min_width=260):
                 last_label = gr.Dropdown(
                     classes, value=min(1, len(classes) - 1), label="And class", elem_id="last-class"
                 )
                 last_seed = gr.Number(1, label="To seed", elem_id="last-seed", **seeds)
                 between = gr.Button("Interpolate", elem_id="interpolate")
-            strip = gr.Gallery(
-                label="From seed to seed, a row for each class",
-                format="png",
-                columns=STEPS,
-                object_fit="contain",
-                interactive=False,
-                buttons=["fullscreen"],
-                scale=3,
-                elem_id="strip",
-                elem_classes="pixels",
-            )
+            with gr.Column(scale=3):
+                strip = gr.HTML(elem_id="strip")
         one, drawn = [label, seed, truncation], [image, layouts]
         two = [label, seed, last_label, last_seed, truncation]
         button.click(told(self.draw), one, drawn, api_visibility="private")

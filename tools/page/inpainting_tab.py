@@ -6,7 +6,7 @@ import numpy as np
 
 from tools.exported import inpainting
 from tools.page.errors import PageError, told
-from tools.page.layout_tiles import layout_tiles
+from tools.page.tiles import grid, layout_tiles
 from trainers.data import picture_files
 
 # Of what the brush paints on: the browser sends it back at each stroke. Larger photographs are shown smaller.
@@ -63,7 +63,7 @@ class InpaintingTab:
             painted: value of the `gradio.ImageEditor`.
 
         Returns:
-            The completed picture, a Pillow image, and the tiles of its layout, none where the generator has none.
+            The completed picture, a Pillow image, and its layout as HTML, empty where the generator has none.
         """
         if path is None:
             raise PageError("Drop a photograph first.")
@@ -75,9 +75,10 @@ class InpaintingTab:
         if picture.profile:
             image.info["icc_profile"] = picture.profile  # which Pillow writes
         if "layout" not in outputs:
-            return image, []
+            return image, ""
         layout = outputs["layout"][0]
-        return image, layout_tiles(inpainting.covered(pixels, layout), layout)
+        tiles = layout_tiles(inpainting.covered(pixels, layout), layout)
+        return image, grid(tiles, "Layout: where each entity of Attentive Normalization rules", 90)
 
     def add(self):
         """Adds the tab's components to the `gradio.Blocks` around."""
@@ -88,47 +89,38 @@ class InpaintingTab:
                 photograph = gr.File(
                     label="1. Drop a photograph",
                     file_types=list(picture_files.endings()),
-                    height=120,
+                    height=180,
                     elem_id="photograph",
                 )
-                editor = gr.ImageEditor(
-                    label="2. Paint over what is to be filled",
-                    sources=(),
-                    transforms=(),
-                    layers=False,
-                    brush=gr.Brush(default_size=24, colors=[BRUSH], color_mode="fixed"),
+                with gr.Column(visible=False) as steps:
+                    editor = gr.ImageEditor(
+                        label="2. Paint over what is to be filled",
+                        sources=(),
+                        transforms=(),
+                        layers=False,
+                        brush=gr.Brush(default_size=24, colors=[BRUSH], color_mode="fixed"),
+                        format="png",
+                        height=460,
+                        buttons=[],
+                        elem_id="editor",
+                    )
+                    button = gr.Button("3. Fill", variant="primary", elem_id="fill")
+            with gr.Column():
+                completed = gr.Image(
+                    label="Completed: known pixels are the photograph's own",
                     format="png",
-                    buttons=[],
-                    visible=False,
-                    elem_id="editor",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="completed",
                 )
-                button = gr.Button("3. Fill", variant="primary", interactive=False, elem_id="fill")
-            completed = gr.Image(
-                label="Completed: known pixels are the photograph's own",
-                format="png",
-                interactive=False,
-                buttons=["download", "fullscreen"],
-                elem_id="completed",
-            )
-        layouts = gr.Gallery(
-            label="Layout: where each entity of Attentive Normalization rules",
-            format="png",
-            columns=6,
-            object_fit="contain",
-            interactive=False,
-            buttons=["fullscreen"],
-            elem_id="fill-layouts",
-        )
+                layouts = gr.HTML(elem_id="fill-layouts")
 
         @told
         def show(path):
-            cleared = None, None
-            if path is None:
-                return gr.update(value=None, visible=False), gr.update(interactive=False), *cleared
-            background = {"background": self.preview(path), "layers": [], "composite": None}
-            return gr.update(value=background, visible=True), gr.update(interactive=True), *cleared
+            background = path and {"background": self.preview(path), "layers": [], "composite": None}
+            return gr.update(visible=bool(path)), background or None, None, ""
 
-        photograph.change(show, photograph, [editor, button, completed, layouts], api_visibility="private")
+        photograph.change(show, photograph, [steps, editor, completed, layouts], api_visibility="private")
         button.click(told(self.fill), [photograph, editor], [completed, layouts], api_visibility="private")
 
 

@@ -9,12 +9,11 @@ import os
 import tempfile
 import threading
 
+from tools.page import tiles
+
 MAX_BYTES = 32 * 2**20  # of an upload
 _HOUR = 3600
-CSS = """
-.pixels img { image-rendering: pixelated; }
-.pixels .image-frame img, #drawn img { width: 100%; height: 100%; object-fit: contain; }
-"""
+CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; }" + tiles.CSS
 
 
 @contextlib.contextmanager
