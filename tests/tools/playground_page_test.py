@@ -62,7 +62,8 @@ def address(fills, draws, asked, masks):
         masks.extend(holes)
         return fill(images, holes)
 
-    with server.temporary_folder():
+    with server.temporary_folder(), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server, "MAX_BYTES", 100_000)
         page = server.build(
             inpainting_tab.InpaintingTab(fill_and_note, channels, max_megapixels=0.1),
             generation_tab.GenerationTab(serve, latent_dim, names),
@@ -147,19 +148,6 @@ def test_a_painted_hole_is_filled_as_the_tool_does_and_known_pixels_come_back(in
     assert inpaint_tab.problems == []
 
 
-def test_a_bad_upload_is_answered_with_a_sentence(inpaint_tab, tmp_path):
-    (tmp_path / "notes.png").write_bytes(b"nothing to see")
-    Image.fromarray(np.zeros((317, 316), np.uint8)).save(tmp_path / "large.png")
-    for name, told in {
-        "notes.png": "notes.png cannot be read as PNG, JPEG",
-        "large.png": "at most 0.1 megapixels. Received: large.png of 316 x 317.",
-    }.items():
-        drop(inpaint_tab, str(tmp_path / name))
-        toast = inpaint_tab.get_by_test_id("toast-body").filter(has_text=told)
-        toast.wait_for()
-        assert toast.count() == 1
-
-
 def test_a_class_is_drawn_as_the_tool_does_with_layouts_and_what_lies_between(generate_tab, draws, tmp_path):
     generate_tab.wait_for_selector("#drawn img")  # the first one, unasked
     first = generate_tab.locator("#drawn img").get_attribute("src")
@@ -182,6 +170,21 @@ def test_a_class_is_drawn_as_the_tool_does_with_layouts_and_what_lies_between(ge
     assert captions(generate_tab, "#strip") == 2 * ["seed 5", *(f"{at} / 7" for at in range(1, 7)), "seed 1"]
     assert generate_tab.locator("#strip b").all_inner_texts() == ["3", "1"]
     assert generate_tab.problems == []
+
+
+def test_a_bad_upload_is_answered_with_a_sentence(inpaint_tab, tmp_path):
+    (tmp_path / "notes.png").write_bytes(b"nothing to see")
+    Image.fromarray(np.zeros((317, 316), np.uint8)).save(tmp_path / "large.png")
+    (tmp_path / "heavy.png").write_bytes(bytes(100_001))
+    for name, told in {
+        "notes.png": "notes.png cannot be read as PNG, JPEG",
+        "large.png": "at most 0.1 megapixels. Received: large.png of 316 x 317.",
+        "heavy.png": "maximum allowed size of",
+    }.items():
+        drop(inpaint_tab, str(tmp_path / name))
+        toast = inpaint_tab.get_by_test_id("toast-body").filter(has_text=told)
+        toast.wait_for()
+        assert toast.count() == 1 and not inpaint_tab.locator("#editor").is_visible()
 
 
 def test_no_other_host_is_asked_by_the_page_or_by_the_program(page, asked, address):

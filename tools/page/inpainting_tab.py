@@ -115,12 +115,21 @@ class InpaintingTab:
                 )
                 layouts = gr.HTML(elem_id="fill-layouts")
 
+        shown = [steps, editor, completed, layouts]
+
+        def clear():
+            return gr.update(visible=False), None, None, ""
+
         @told
         def show(path):
-            background = path and {"background": self.preview(path), "layers": [], "composite": None}
-            return gr.update(visible=bool(path)), background or None, None, ""
+            if path is None:
+                return gr.skip(), gr.skip()
+            return gr.update(visible=True), {"background": self.preview(path), "layers": [], "composite": None}
 
-        photograph.change(show, photograph, [steps, editor, completed, layouts], api_visibility="private")
+        # Before a photograph that may be refused, what was there of another goes.
+        photograph.change(clear, None, shown, api_visibility="private").then(
+            show, photograph, [steps, editor], api_visibility="private"
+        )
         button.click(told(self.fill), [photograph, editor], [completed, layouts], api_visibility="private")
 
 
