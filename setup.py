@@ -105,7 +105,6 @@ setup(
         "gpu": GPU,
         "export": EXPORT,
         "plots": PLOTS,
-        "playground": PLAYGROUND,
         "jax": ["keras>=3.12", "jax>=0.6,<0.11"],
         "torch": ["keras>=3.12", "torch>=2.6,<2.14"],
         # The last stack on which TensorFlow Addons and TF-GAN import as they were released.
@@ -119,6 +118,7 @@ setup(
             "onnx<1.18",  # later ones take what the ml-dtypes of TensorFlow 2.15 has not
             "setuptools<82",  # TensorBoard 2.15 imports pkg_resources, which newer ones have not
         ],
+        "playground": PLAYGROUND,
         "docs": DOCS,
         "test": TEST,
         "dev": DEV,
