@@ -120,13 +120,13 @@ def take_pictures_of_playground():
         page.goto(server.launch(served, "127.0.0.1", 0))
         if "inpainting" in tabs:
             fill_photograph(page, folder)
-            save(page.screenshot(full_page=True), "playground_inpaint", colors=256)
+            save(page.screenshot(full_page=True), "playground_inpaint")
         if "gan" in tabs:
             page.get_by_role("tab", name="Generate").click()
             page.click("#interpolate")
             page.wait_for_selector("#strip img")
             page.wait_for_timeout(1000)
-            save(page.screenshot(full_page=True), "playground_generate", colors=256)
+            save(page.screenshot(full_page=True), "playground_generate")
         page.context.browser.close()
         served.close(verbose=False)
 

@@ -143,7 +143,7 @@ def test_a_painted_hole_is_filled_as_the_tool_does_and_known_pixels_come_back(in
     call_main("tools.inpaint", saved_model=fills, image=photo, mask=mask_file, output_dir=out)
     np.testing.assert_array_equal(completed, np.asarray(Image.open(f"{out}/photo.png")))
     texts = captions(inpaint_tab, "#fill-layouts")
-    assert texts[:2] == ["Winners over it", "Winners"] and len(texts) == 5
+    assert texts[:2] == ["Blend", "Winner"] and len(texts) == 5
     assert sum(int(re.search(r"(\d+)\u202f%", text)[1]) for text in texts[2:]) in range(99, 102)
     assert inpaint_tab.problems == []
 

@@ -150,9 +150,9 @@ def test_tiles_show_winners_heat_maps_and_shares():
     layout = np.zeros((4, 8, 3), np.float32)
     layout[:, :6, 2], layout[:, 6:, 0] = 0.75, 1.0
     layout[:, :6, 1] = 0.25
-    tiles = layout_tiles(np.zeros((8, 16, 1), np.uint8), layout, " of layer 2")
-    assert [tile.caption for tile in tiles[:2]] == ["Winners of layer 2 over it", "Winners of layer 2"]
-    shares = [f"Entity {entity} of layer 2: {share}\u202f%" for entity, share in enumerate((25, 0, 75))]
+    tiles = layout_tiles(np.zeros((8, 16, 1), np.uint8), layout)
+    assert [tile.caption for tile in tiles[:2]] == ["Blend", "Winner"]
+    shares = [f"Entity {entity}: {share}\u202f%" for entity, share in enumerate((25, 0, 75))]
     assert [tile.caption for tile in tiles[2:]] == shares
     blend, winners, first, second, third = (tile.pixels for tile in tiles)
     palette = colors(3)
@@ -201,9 +201,10 @@ def test_drawn_image_is_that_of_class_seed_and_truncation():
     for seed, truncation in ((3, 1.0), (4, 0.5)):
         image, page = DRAWER.draw(1, seed, truncation)
         np.testing.assert_allclose(shown(image), draw_latents([0], 16, seed, truncation)[0], atol=LEVEL)
-    tiles = tiles_in(page)
-    assert len(tiles) == 14 and (tiles["Entity 1 of layer 1: 100\u202f%"] == 255).all()
-    assert (tiles["Entity 1 of layer 2: 0\u202f%"] == 0).all()
+    first, second = page.split("Layout of layer 2")
+    assert "Layout of layer 1" in first and len(tiles_in(first)) == len(tiles_in(second)) == 7
+    assert (tiles_in(first)["Entity 1: 100\u202f%"] == 255).all()
+    assert (tiles_in(second)["Entity 1: 0\u202f%"] == 0).all() and "Entity 3: 100\u202f%" in second
 
 
 def test_interpolation_goes_from_seed_to_seed_in_a_row_for_each_class():

@@ -21,6 +21,6 @@ def told(function):
         try:
             return function(*arguments)
         except (PageError, InpaintError, SampleError) as error:
-            raise gradio.Error(html.escape(str(error)), title="That cannot be done", print_exception=False) from error
+            raise gradio.Error(html.escape(str(error)), print_exception=False) from error
 
     return wrapper

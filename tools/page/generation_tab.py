@@ -28,11 +28,13 @@ class GenerationTab:
     def draw(self, label, seed, truncation):
         """The image, uint8 (height, width, 3), and its layouts as HTML, empty where the generator has none."""
         pixels, outputs = self._images(self._latent(seed, truncation)[None], [label])
-        names = [name for name in outputs if name.startswith("layouts")]
-        tiles = []
-        for number, name in enumerate(sorted(names, key=lambda name: (len(name), name)), 1):
-            tiles += layout_tiles(pixels[0], outputs[name][0], f" of layer {number}" if len(names) > 1 else "")
-        return pixels[0], grid(tiles, "Layout: where each entity of Attentive Normalization rules", 90) if tiles else ""
+        names = sorted((name for name in outputs if name.startswith("layouts")), key=lambda name: (len(name), name))
+        layouts = ""
+        for number, name in enumerate(names, 1):
+            of = f" of layer {number}" if len(names) > 1 else ""
+            title = f"Layout{of}: where each entity of Attentive Normalization rules"
+            layouts += grid(layout_tiles(pixels[0], outputs[name][0]), title, 90)
+        return pixels[0], layouts
 
     def interpolate(self, label, seed, last_label, last_seed, truncation):
         """STEPS images from one seed to the other, as HTML.
@@ -44,7 +46,7 @@ class GenerationTab:
         for row in [label] if label == last_label else [label, last_label]:
             pixels, _ = self._images(latents, [row] * STEPS)
             captions = [f"seed {seed}", *(f"{at} / {STEPS - 1}" for at in range(1, STEPS - 1)), f"seed {last_seed}"]
-            rows.append(grid(map(Tile, pixels, captions), self._names[row], 80))
+            rows.append(grid(map(Tile, pixels, captions), self._names[row], 95))
         return "".join(rows)
 
     def _latent(self, seed, truncation):
@@ -72,7 +74,7 @@ class GenerationTab:
                 label = gr.Dropdown(classes, value=0, label="Class", elem_id="class")
                 seed = gr.Number(0, label="Seed", elem_id="seed", **seeds)
                 truncation = gr.Slider(
-                    0.1, 2.0, 1.0, step=0.05, label="Truncation", info="Below 1: better, but more alike."
+                    0.1, 2.0, 1.0, step=0.05, label="Truncation", info="Below 1: better, less varied."
                 )
                 with gr.Row():
                     another = gr.Button("New seed", min_width=80)

@@ -14,7 +14,7 @@ CSS = """
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--least), 1fr)); gap: 12px; }
 .tiles figure { margin: 0; }
 .tiles img { width: 100%; display: block; border-radius: 4px; image-rendering: pixelated; }
-.tiles figcaption { margin-top: 4px; font-size: 13px; line-height: 1.3; opacity: 0.85; }
+.tiles figcaption { margin-top: 4px; font-size: 12px; white-space: nowrap; }
 .tiles i { display: inline-block; width: 11px; height: 11px; margin-right: 5px; border-radius: 3px; }
 """
 
@@ -27,13 +27,12 @@ class Tile(NamedTuple):
     color: Optional[np.ndarray] = None
 
 
-def layout_tiles(pixels, layout, of=""):
-    """The winning entities over the picture and alone, and a heat map for each entity.
+def layout_tiles(pixels, layout):
+    """The winning entity of each position over the picture and alone, and a heat map for each entity.
 
     Args:
         pixels: uint8 (height, width, 3 or 1), the picture of the layout.
         layout: float32 (layout height, layout width, entities).
-        of: what the captions say of the layer where there are several, as in " of layer 2".
 
     Returns:
         A list of `Tile`; the captions of heat maps tell the share of the positions that the entity wins.
@@ -43,9 +42,9 @@ def layout_tiles(pixels, layout, of=""):
     winners = resized_nearest(palette[layout.argmax(axis=-1)][None], *picture.shape[1:3])
     blend = ((picture.astype(np.uint16) + winners) // 2).astype(np.uint8)
     maps = _bounded(layout[None])[0]
-    tiles = [Tile(blend[0], f"Winners{of} over it"), Tile(winners[0], f"Winners{of}")]
+    tiles = [Tile(blend[0], "Blend"), Tile(winners[0], "Winner")]
     for entity, (share, color) in enumerate(zip(shares, palette)):
-        tiles.append(Tile(heat(maps[..., entity]), f"Entity {entity}{of}: {100.0 * share:.0f}\u202f%", color))
+        tiles.append(Tile(heat(maps[..., entity]), f"Entity {entity}: {100.0 * share:.0f}\u202f%", color))
     return tiles
 
 
