@@ -8,7 +8,7 @@ The first shows a healthy run in TensorBoard and sick ones made on purpose.
 It trains what is not there yet, 1,400 steps of the demo and 600 each of the others, and looks at the runs in Chromium,
 for which it needs Playwright. For each run it writes `monitoring_<run>.png`, the page Layouts, and for each sick one
 `monitoring_<run>_charts.png`, charts of the page Custom Scalars beside those of the healthy one. `tensorboard.png` is
-the README's. The second shows exports in the playground: `playground_inpaint.png`, `playground_generate.png`.
+the README's. The second shows exports in the playground: `playground_inpaint.jpg`, `playground_generate.png`.
 """
 
 import io
@@ -120,7 +120,7 @@ def take_pictures_of_playground():
         page.goto(server.launch(served, "127.0.0.1", 0))
         if "inpainting" in tabs:
             fill_photograph(page, folder)
-            save(page.screenshot(full_page=True), "playground_inpaint")
+            save(page.screenshot(full_page=True), "playground_inpaint.jpg")
         if "gan" in tabs:
             page.get_by_role("tab", name="Generate").click()
             page.click("#interpolate")
@@ -164,12 +164,13 @@ def choose_layer(frame, run, tag):
 
 
 def save(picture, name, colors=None):
-    """Writes the bytes of a picture, made small, with as many colours as are told or all."""
+    """Writes the bytes of a picture, as PNG unless its name says otherwise, with as many colours as are told or all."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image = image.quantize(colors) if colors else image
-    image.save(os.path.join(FLAGS.output_dir, f"{name}.png"), optimize=True)
+    name = name if "." in name else f"{name}.png"
+    image.save(os.path.join(FLAGS.output_dir, name), optimize=True, quality=90)
 
 
 if __name__ == "__main__":
