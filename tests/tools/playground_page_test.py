@@ -76,6 +76,7 @@ def address(fills, draws, asked, masks):
 def page(address):
     with opened_browser() as browser:
         opened = opened_page(browser, viewport={"width": 1280, "height": 900})
+        opened.set_default_timeout(60_000)
         opened.goto(address)
         yield opened
 
