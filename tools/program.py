@@ -6,7 +6,7 @@ import sys
 from absl import app, flags, logging
 
 # They log through absl too; a tool's log is the tool's.
-_OTHERS = ("tensorflow", "tensorboard", "tf2onnx")
+_OTHERS = ("tensorflow", "tensorboard", "tf2onnx", "httpx")
 
 
 class ToolError(ValueError):

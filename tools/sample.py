@@ -20,9 +20,9 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
+from tools.exported.generation import SampleError, draw_latents, interpolated, load
 from tools.exporting.exports import METADATA_FILE
 from tools.progress import with_progress
-from trainers import cpu
 
 FLAGS = flags.FLAGS
 
@@ -50,10 +50,6 @@ program.define_flags()
 MAX_TILES = 1024
 
 
-class SampleError(ValueError):
-    """The images cannot be drawn; the message names the flag and its value."""
-
-
 def main(argv):
     program.run(argv, sample, SampleError)
 
@@ -64,7 +60,11 @@ def sample():
     labels = parsed_labels(FLAGS.labels, *classes_of(FLAGS.saved_model))
     check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
     program.take_device()
-    serve, latent_dim = load(FLAGS.saved_model, FLAGS.layouts)
+    serve, latent_dim, has_layouts = load(FLAGS.saved_model, FLAGS.layouts)
+    if FLAGS.layouts and not has_layouts:
+        raise SampleError(
+            f"--layouts: --saved_model={FLAGS.saved_model} has none; its generator has no Attentive Normalization."
+        )
     os.makedirs(FLAGS.output_dir, exist_ok=True)
 
     def latents_of(indices):
@@ -147,62 +147,6 @@ def check_output_dir(path, overwrite):
         raise SampleError(f"--output_dir={path} cannot be a folder: {existing} is a file.")
     if os.path.isdir(path) and os.listdir(path) and not overwrite:
         raise SampleError(f"--output_dir={path} is not empty. Name another folder, or add --overwrite.")
-
-
-def load(path, needs_layouts):
-    """Loads a SavedModel.
-
-    Args:
-        path: its folder.
-        needs_layouts: whether it must have layouts.
-
-    Returns:
-        A function from `z` float32 (images, latent_dim) and `label` int32 (images,) to arrays by name, and latent_dim.
-
-    Raises:
-        SampleError: where it cannot be loaded, has another signature, or no layouts though they are needed.
-    """
-    cpu.choose_kernels()
-    import tensorflow as tf
-
-    if not tf.config.get_visible_devices("GPU"):
-        cpu.keep_freed_memory()
-    try:
-        signatures = tf.saved_model.load(path).signatures
-        signature = signatures["layouts" if needs_layouts and "layouts" in signatures else "serving_default"]
-        latent_dim = int(signature.structured_input_signature[1]["z"].shape[1])
-        outputs = signature.structured_outputs
-    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        raise SampleError(
-            f"--saved_model={path} does not load as a generator: {type(error).__name__} {error}"
-        ) from error
-    if needs_layouts and "layouts" not in outputs:
-        raise SampleError(f"--layouts: --saved_model={path} has none; its generator has no Attentive Normalization.")
-
-    def serve(z, label):
-        found = signature(z=tf.constant(z, tf.float32), label=tf.constant(label, tf.int32))
-        return {name: value.numpy() for name, value in found.items()}
-
-    return serve, latent_dim
-
-
-def draw_latents(indices, latent_dim, seed, truncation):
-    """Latents by their number: float32 (indices, latent_dim), each a function of its index and the flags alone."""
-    from tools.exporting.latents import draw_latent
-
-    keys = np.array([(seed, index) for index in indices], np.int64)
-    return np.stack([draw_latent(key, truncation, latent_dim) for key in keys])
-
-
-def interpolated(first, last, steps):
-    """Spherical interpolation: float32 (steps, latent_dim) from `first` to `last`; straight where they are aligned."""
-    first, last, along = first.astype(np.float64), last.astype(np.float64), np.linspace(0.0, 1.0, steps)[:, None]
-    cosine = first @ last / max(np.linalg.norm(first) * np.linalg.norm(last), 1e-12)
-    angle = math.acos(min(max(cosine, -1.0), 1.0))
-    if math.sin(angle) < 1e-6:
-        return ((1.0 - along) * first + along * last).astype(np.float32)
-    weights = np.sin((1.0 - along) * angle), np.sin(along * angle)
-    return ((weights[0] * first + weights[1] * last) / math.sin(angle)).astype(np.float32)
 
 
 def generate(serve, latents_of, labels):

@@ -89,10 +89,14 @@ class LayoutSummaries(keras.callbacks.Callback):
         self._write(self._summaries.charts(_CHARTS), 0)
 
     def on_epoch_end(self, epoch: int, logs: Optional[dict[str, Any]] = None) -> None:
-        epochs = (self.params or {}).get("epochs") or epoch + 1
+        from keras_an_tensorboard.health import progress_of
+
+        params = self.params or {}
+        epochs = params.get("epochs") or epoch + 1
         if (epoch + 1) % self.every and epoch + 1 != epochs:
             return
-        progress = (epoch + 1) / epochs
+        steps = params.get("steps")  # of an epoch; None where Keras does not know yet
+        progress = progress_of((epoch + 1) * steps, epochs * steps) if steps else (epoch + 1) / epochs
         summary, problems = self._summaries.of_layers(self._views(), "attention/", self._report, progress)
         self._write(summary.value, epoch)
         for sentence in problems:

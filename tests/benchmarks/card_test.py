@@ -48,6 +48,16 @@ def test_a_step_that_fails_costs_no_other_its_figures(card, measured, tmp_path):
     assert (tmp_path / "out" / "fails.log").read_text() == "why\n"
 
 
+def test_figures_are_written_as_json(card, measured, tmp_path):
+    table = "| size | ms |\\n|---|---|\\n| 32 x 16 | 1.5 |\\n| 64 x 4 | |\\n\\n| attention |\\n|:-:|\\n| none |"
+    measured({"two": card.Step([python(f"print('{table}')")], 30), "none": card.Step([python("")], 30)})
+    assert json.loads((tmp_path / "out" / "figures.json").read_text()) == {
+        "card": ["no card"],
+        "two": [{"size": "32 x 16", "ms": "1.5"}, {"size": "64 x 4", "ms": ""}, {"attention": "none"}],
+        "none": [],
+    }
+
+
 def test_a_step_that_hangs_is_ended(card, measured, monkeypatch):
     monkeypatch.setattr(card, "LEAST_S", 0.1)
     begin = time.monotonic()

@@ -38,6 +38,26 @@ def test_times_replicas_that_share_a_batch(capsys):
     )
 
 
+def test_times_one_replica_with_and_without_mirrored_strategy(capsys):
+    with flagsaver.as_parsed(
+        image_batches="8x2", base_channels="2", timed_calls="1", attention="none", mirrored="true"
+    ):
+        benchmark_training.main(["training"])
+    assert re.findall(r"^\| 8 x 2 \| ([^|]+) \| off", capsys.readouterr().out, re.MULTILINE) == ["1", "1, mirrored"]
+
+
+def test_exponents_are_those_of_powers(capsys):
+    sizes = (32, 64, 128)
+    measured = [({"resolution": size, "attention": "none"}, 1e-6 * size**2) for size in sizes]
+    measured += [({"resolution": size, "attention": "self_attention"}, 1e-6 * size**2 + size**4) for size in sizes]
+    with flagsaver.as_parsed(attention="none,self_attention"):
+        benchmark_training.print_exponents("time", measured)
+        benchmark_training.print_exponents("time", measured[3:])
+    rows = re.findall(r"^\| (none|self_attention) \| (.*) \|$", capsys.readouterr().out, re.MULTILINE)
+    assert rows[:2] == [("none", "1.00 |"), ("self_attention", "2.00 | 2.00")]
+    assert rows[-1] == ("self_attention", "2.00 |")
+
+
 def test_times_steps_with_and_without_summaries(capsys, monkeypatch):
     params = small_params(trainer__summary_interval=2)
     monkeypatch.setattr(configs, "resolve", lambda *args, **kwargs: params)

@@ -10,6 +10,7 @@ from tensorboard.util import tensor_util
 
 import keras_an
 from keras_an.backend import keras, to_numpy
+from keras_an_tensorboard import health
 from layer_test_case import record_gradients
 
 RANDOM = np.random.default_rng(0)
@@ -76,7 +77,8 @@ def test_epochs_between_summaries_and_the_last(tmp_path):
     assert set(found["layouts/classifier/attention"]) == {1, 3, 4} and "assignments/classifier/attention" not in found
 
 
-def test_watches_a_model_within_that_of_fit_and_warns_of_dead_layers(tmp_path, caplog):
+def test_watches_a_model_within_that_of_fit_and_warns_of_dead_layers(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(health, "_LEAST_STEPS", 1)
     latents, inner = RANDOM.normal(size=(4, 5)).astype(np.float32), keras.Input((5,))
     x = keras.layers.Reshape((4, 4, 3))(keras.layers.Dense(48)(inner))
     x = keras_an.AttentiveNormalization(3, name="an", entity_initializer="zeros")(x)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from gan_test_case import small_params
 from keras_an.models import attentive_layers
-from trainers.configs.networks import build_networks
+from trainers.configs.networks import CheckpointError, build_networks, find_checkpoint
 
 
 def attentive(**overrides):
@@ -64,3 +64,15 @@ def test_networks_of_a_seed_have_the_same_entities():
 
 def test_networks_of_attention_none_have_no_attentive_layer():
     assert not attentive(task__model__attention="none")
+
+
+def test_newest_checkpoint_is_found_or_what_is_wrong_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match="There is no checkpoint in --model_dir="):
+        find_checkpoint(str(tmp_path))
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(x=tf.Variable(1.0)), str(tmp_path), max_to_keep=2)
+    paths = [manager.save(step) for step in (1, 2)]
+    assert find_checkpoint(str(tmp_path)) == paths[1]
+    assert find_checkpoint(str(tmp_path), paths[0]) == paths[0]
+    for setting, place in (("--model_dir", ("a [b]",)), ("--checkpoint", (str(tmp_path), "a [b]/ckpt-1"))):
+        with pytest.raises(CheckpointError, match=rf"{setting}=a \[b\].* must have no \[ in it: TensorFlow takes"):
+            find_checkpoint(*place)

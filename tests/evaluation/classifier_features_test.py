@@ -1,7 +1,11 @@
 """The classifier that stands in for Inception: trained once, kept whole, told apart by its weights."""
 
+import errno
 import logging
+import os
+import re
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -65,6 +69,19 @@ def test_training_that_dies_leaves_no_weights(tmp_path, monkeypatch):
     with pytest.raises(InterruptedError):
         make(tmp_path).prepare()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(ClassifierFeatures, "_train", lambda *args: pytest.fail("trained in vain"))
+    told = re.escape(f"cannot be kept in {tmp_path}: Read-only file system. Set task.evaluation.classifier_dir")
+    with pytest.raises(ValueError, match=told):
+        make(tmp_path).prepare()
+    with pytest.raises(ValueError, match=r"task.evaluation.classifier_dir=.*/a \[b\] must have no \[ in it"):
+        make(tmp_path / "a [b]").prepare()
 
 
 def test_every_epoch_sees_as_many_images_as_there_are(tmp_path, monkeypatch):

@@ -295,6 +295,15 @@ def folders(tmp_path):
     }
 
 
+def test_layers_are_watched_on_all_classes_of_a_folder_by_name(networks, tmp_path, folders):
+    for split in ("train", "test"):
+        (tmp_path / "data" / split / "3").rename(tmp_path / "data" / split / "3 dé")
+    probes = make_evaluator(tmp_path / "run", networks, **folders).probes
+    views = [view for name, probe in probes.items() for view in probe.views(name)]
+    assert [set(view.labels) for view in views] == [{*"012456789", "3 dé"}] * 2
+    assert [len(view.labels) for view in views] == [50, 50]
+
+
 def other_image(path):
     (path / "3.png").write_bytes((path / "4.png").read_bytes())
 

@@ -19,7 +19,7 @@ def test_probe_views_every_layer():
     layers = attentive_layers(discriminator)
     layers[1].residual_weight.assign(0.5)
     layers[1].sampling_weight.assign([0.1, 0.2, 0.6])
-    probe = summaries.AttentionProbe(discriminator, inputs, *inputs)
+    probe = summaries.AttentionProbe(discriminator, inputs, inputs[0], [*"0123"])
     first, second = probe.views("D")
     assert [first.name, second.name] == ["D/block1_attention", "D/block2_attention"]
     assert (first.rho, second.rho) == (0.0, 0.5) and first.labels == [*"0123"]

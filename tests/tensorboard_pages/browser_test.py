@@ -1,13 +1,9 @@
 """TensorBoard's pages in a real browser: Chromium, on the log of a `fit` and on planted layouts.
 
-It needs Playwright and Chromium (`apt-get install chromium`, or its path in the variable CHROMIUM); without them the
-tests say so and are skipped. One TensorBoard and one browser serve them all.
+One TensorBoard and one browser serve them all.
 """
 
-import contextlib
 import json
-import os
-import shutil
 import time
 import urllib.request
 
@@ -16,17 +12,13 @@ import pytest
 from tensorboard import default, program
 
 import keras_an
+from browser_test_case import needs_chromium, opened_browser, opened_page
 from keras_an.backend import keras
 from keras_an_tensorboard import palette
 from keras_an_tensorboard.names import LAYOUTS_PLUGIN
 from tensorboard_pages_test_case import write_planted
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium, or its path in CHROMIUM"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 COLORS = palette.colors(3).tolist()
 STEPS = (0, 1, 2)
 PAGES = {
@@ -69,21 +61,13 @@ def runs_of(address):
 
 @pytest.fixture(scope="module")
 def browser():
-    with contextlib.ExitStack() as at_end:
-        engine = at_end.enter_context(playwright.sync_playwright())
-        opened = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        at_end.callback(opened.close)
+    with opened_browser() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def tab(browser):
-    """A page of the browser, and what went wrong in it."""
-    opened = browser.new_page(viewport={"width": 1400, "height": 1000})
-    opened.problems = []
-    opened.on("pageerror", lambda error: opened.problems.append(str(error)))
-    opened.on("console", lambda said: said.type == "error" and opened.problems.append(said.text))
-    return opened
+    return opened_page(browser, viewport={"width": 1400, "height": 1000})
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,10 @@ def test_rho_may_be_small_early_and_one_entity_takes_all():
     assert health.findings({"rho": 0.1, "layout_entropy": 0.0, "largest_share": 1.0}, 1, progress=1.0) == {}
 
 
+def test_a_short_training_is_never_late():
+    assert [health.progress_of(*steps) for steps in ((4, 4), (500, 600), (600, 1200))] == [0.004, 0.5, 0.5]
+
+
 def test_report_tells_what_is_new_and_writes_when_something_changes():
     report = health.HealthReport()
     assert report.update({"a": {}, "b": {}}) == ([], "2 layers, none of them dead.")

@@ -199,6 +199,12 @@ def test_regular_file_is_refused_and_untouched(model_dir, tmp_path):
     assert contents(tmp_path) == {str(tmp_path / "file"): b"content"}
 
 
+@pytest.mark.parametrize("name", ["a [b]", "a*b"])
+def test_folder_from_which_tensorflow_could_not_read_is_refused(model_dir, tmp_path, caplog, name):
+    assert exit_code_of(model_dir, tmp_path / name / "export") == 2
+    assert f"{name}/export must have no" in caplog.text and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("missing", ["run", "checkpoint", "named checkpoint"])
 def test_missing_run_or_checkpoint_is_refused_and_nothing_is_written(model_dir, tmp_path, caplog, missing):
     run = tmp_path / "run"

@@ -16,9 +16,7 @@ import tensorflow as tf
 from PIL import Image, ImageCms
 
 from gan_test_case import call_main, contents, imported_main
-from keras_an.models import inpainting_generator
-from tools.exporting import exports
-from tools.exporting.inpainting_serving import InpaintingServing
+from inpainting_test_case import write_generator
 
 ENTITIES = 3
 GAP = 2
@@ -32,16 +30,6 @@ load_once = functools.lru_cache(tf.saved_model.load)
 @pytest.fixture(autouse=True)
 def _loads_each_saved_model_once(monkeypatch):
     monkeypatch.setattr(tf.saved_model, "load", load_once)
-
-
-def write_generator(path, **options):
-    """Exports a small generator whose attention does something."""
-    generator = inpainting_generator(4, num_entities=ENTITIES, **options)
-    for layer in generator.layers:
-        if layer.name == "attentive_attention":
-            layer.residual_weight.assign(0.5)
-    exports.write("saved_model", str(path), generator, InpaintingServing(generator))
-    return path
 
 
 @pytest.fixture(scope="module")

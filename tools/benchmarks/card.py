@@ -4,11 +4,12 @@ python -m tools.benchmarks.card --output_dir=card --budget_s=480
 python -m tools.benchmarks.card --output_dir=card --steps=resume,training_bfloat16
 
 Every step is a command of its own with a limit of its own, so that one that fails or hangs costs no other its figures.
-Writes `summary.md`, the card, versions, commands and tables, after each step; a log of each step; and JSON files where
-the commands write some. It runs on a CPU too, where `--tiny` tries all steps in minutes.
+Writes after each step `summary.md`, the card, versions, commands and tables, and `figures.json`, the tables' rows; of
+each step a log; of the layer a JSON file each. It runs on a CPU too, where `--tiny` tries all steps in minutes.
 """
 
 import dataclasses
+import json
 import os
 import shlex
 import subprocess
@@ -57,12 +58,15 @@ def measure():
     summary = os.path.join(FLAGS.output_dir, "summary.md")
     with open(summary, "w", encoding="utf-8") as file:
         file.write("\n".join(["# Figures of a card", "", *card(), ""]))
-    end = time.monotonic() + FLAGS.budget_s
+    end, figures = time.monotonic() + FLAGS.budget_s, {"card": card()}
     for name in names:
         text = run_step(name, known[name], end)
         print(text, flush=True)
         with open(summary, "a", encoding="utf-8") as file:
             file.write(f"\n{text}\n")
+        figures[name] = rows(text)
+        with open(os.path.join(FLAGS.output_dir, "figures.json"), "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
     print(f"Wrote {summary}")
 
 
@@ -189,6 +193,20 @@ def run_step(name, step, end):
 def tables(text):
     """The lines of Markdown tables, with an empty line between two tables."""
     return [line for line in text.splitlines() if line.startswith("|") or not line]
+
+
+def rows(text):
+    """The rows of all Markdown tables in a text, as dictionaries of texts by the names of the columns."""
+    found, columns = [], None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            columns = None
+        elif columns is None:
+            columns = cells
+        elif not all(set(cell) <= set("-:") for cell in cells):
+            found.append(dict(zip(columns, cells)))
+    return found
 
 
 def _text(output):

@@ -3,22 +3,25 @@
 python -m tools.benchmarks.training
 python -m tools.benchmarks.training --image_batches=32x16 --xla --steps_per_loop=1,20
 python -m tools.benchmarks.training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
+python -m tools.benchmarks.training --image_batches=32x16 --mirrored
+python -m tools.benchmarks.training --image_batches=32x1,64x1,128x1,256x1 --peak_memory --exponent
 python -m tools.benchmarks.training --image_batches= --summaries=gan_digits32
 
 python -m tools.benchmarks.training --kinds=gan,reconstruction,adversarial --baseline=PATH_OF_ANOTHER_CLONE
 
 Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
-`--peak_memory`, the peak memory of the process, one each; with `--pipeline`, images/s that the input pipeline delivers
-on its own; with `--summaries`, the seconds between two summaries of an experiment, with a summary and without in turn,
-and the bytes of its events. The networks are the paper's, on random images; `--base_channels` makes them narrower.
+`--peak_memory`, the peak memory of the process, one each; with `--exponent`, how both grow with the pixels; with
+`--pipeline`, images/s that the input pipeline delivers on its own; with `--summaries`, the seconds between two
+summaries of an experiment, with a summary and without in turn, and the bytes of its events. The networks are the
+paper's, on random images; `--base_channels` makes them narrower.
 
 With `--baseline` it prints how this clone's steps compare with those of another version, which run in a process of
 their own with the packages of this one. The two take turns, and so may be compared on a machine that is not idle.
 """
 
 import itertools
+import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +31,8 @@ import numpy as np
 from absl import app, flags
 
 from tools import program
-from tools.benchmarks import training_steps, two_versions
+from tools.benchmarks import training_steps, training_summaries, two_versions
+from tools.benchmarks.layer_tables import fit_exponent
 from tools.benchmarks.timing import interleaved_medians, peak_gib
 
 FLAGS = flags.FLAGS
@@ -46,12 +50,14 @@ flags.DEFINE_list(
 flags.DEFINE_list("attention", ATTENTIONS, "What the attention slot holds.")
 flags.DEFINE_list("steps_per_loop", ["1"], "Steps in one call of the compiled loop; several are compared.")
 flags.DEFINE_list("replicas", ["1"], "Replicas, on GPUs or logical CPU devices, that share a batch.")
+flags.DEFINE_bool("mirrored", False, "Whether to compare one device with MirroredStrategy of one replica.")
 flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
 flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16", "float16"], "`runtime.mixed_precision_dtype`.")
 flags.DEFINE_string("baseline", None, "Folder of another clone, to compare with.")
 flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
 flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
+flags.DEFINE_bool("exponent", False, "Whether to fit how a step's time, and its peak memory, grow with the pixels.")
 flags.DEFINE_bool("pipeline", False, "Whether to time the input pipeline too.")
 flags.DEFINE_list("summaries", [], "Experiments of GANs on bundled data whose summaries are timed.")
 flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the first measurement.")
@@ -77,12 +83,9 @@ def benchmark():
         training_steps.make_devices(max(replicas))
     check_replicas(replicas, sizes)
     if FLAGS.summaries:
-        print(
-            "| experiment | steps | seconds without | with | of a summary | % | KB with pictures | without | MB a day |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|")
+        print(training_summaries.HEADER)
         for experiment in FLAGS.summaries:
-            print(summary_line(experiment), flush=True)
+            print(training_summaries.row(experiment, FLAGS.timed_calls), flush=True)
         print()
     if not sizes:
         return
@@ -93,14 +96,23 @@ def benchmark():
         return
     for kind in FLAGS.kinds:
         print(f"{chr(10) if kind != FLAGS.kinds[0] else ''}{HEADER.format(kind)}")
+        measured = []
         for size in sizes:
-            for line in time_lines(list(specifications([kind], [size], replicas, loops))):
+            for specification, seconds, line in times(list(specifications([kind], [size], replicas, loops))):
                 print(line, flush=True)
+                measured.append((specification, seconds))
+        if FLAGS.exponent:
+            print_exponents("time", measured)
     if FLAGS.peak_memory:
         print("\n| pixels x batch | attention | peak memory, GiB |\n|---|---|---|")
-        for size in FLAGS.image_batches:
+        measured = []
+        for text, (resolution, _) in zip(FLAGS.image_batches, sizes):
             for attention in FLAGS.attention:
-                print(f"| {size} | {attention} | {process_peak_gib(size, attention):.2f} |", flush=True)
+                peak = process_peak_gib(text, attention)
+                print(f"| {text} | {attention} | {peak:.2f} |", flush=True)
+                measured.append(({"resolution": resolution, "attention": attention}, peak))
+        if FLAGS.exponent:
+            print_exponents("peak memory", measured)
     if FLAGS.pipeline:
         print("\n| pixels x batch | images/s of the input pipeline alone |\n|---|---|")
         for resolution, batch_size in sizes:
@@ -110,14 +122,16 @@ def benchmark():
 def specifications(kinds, sizes, replicas, loops):
     """What `training_steps.make_call` takes of every measurement, as dictionaries."""
     with_xla = [False, True] if FLAGS.xla else [False]
-    for kind, size, count, xla, steps, attention in itertools.product(
-        kinds, sizes, replicas, with_xla, loops, FLAGS.attention
+    mirrored = [False, True] if FLAGS.mirrored else [False]
+    for kind, size, count, is_mirrored, xla, steps, attention in itertools.product(
+        kinds, sizes, replicas, mirrored, with_xla, loops, FLAGS.attention
     ):
         yield {
             "kind": kind,
             "resolution": size[0],
             "batch_size": size[1],
             "replicas": count,
+            "mirrored": is_mirrored,
             "xla": xla,
             "steps": steps,
             "attention": attention,
@@ -147,8 +161,8 @@ def check_replicas(replicas, sizes):
             )
 
 
-def time_lines(measurements):
-    """Rows of the table for one size, from specifications whose programs are timed in turn."""
+def times(measurements):
+    """Specification, seconds of a step and row of the table, for specifications whose programs are timed in turn."""
     calls = {}
     for index, specification in enumerate(measurements):
         calls[index] = training_steps.make_call(**specification)
@@ -160,69 +174,35 @@ def time_lines(measurements):
         none = plain.get(_but_attention(one))
         cells = (
             f"{one['resolution']} x {one['batch_size']}",
-            one["replicas"],
+            f"{one['replicas']}, mirrored" if one["mirrored"] else one["replicas"],
             "on" if one["xla"] else "off",
             one["steps"],
             one["attention"],
             f"{one['batch_size'] / value:.1f}",
             f"{value / none:.2f}" if none else "",
         )
-        yield f"| {' | '.join(map(str, cells))} |"
+        yield one, value, f"| {' | '.join(map(str, cells))} |"
 
 
-def summary_line(experiment):
-    """A row: the steps between two summaries at the default interval, with the summary and without, in turn."""
-    import tensorflow as tf
+def print_exponents(name, measured):
+    """Prints the powers of the pixels with which something grows, and that by which it is more than without attention.
 
-    from trainers import configs
-    from trainers.evaluation.gan_evaluator import GanEvaluator  # noqa: TID251 - what its probes cost is measured
-    from trainers.monitoring.event_writers import EventWriters
-    from trainers.monitoring.run_summaries import RunSummaries, has_pictures
-    from trainers.training.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
-
-    params = configs.resolve(experiment, params_override="runtime.distribution_strategy=one_device")
-    interval, strategy = params.trainer.summary_interval, tf.distribute.get_strategy()
-    trainer, model = GanTrainer(params, strategy), params.task.model
-    batch_size = params.task.train_data.global_batch_size
-    shape = (batch_size, model.resolution, model.resolution, model.image_channels)
-    batch = {"image": tf.zeros(shape), "label": tf.zeros(batch_size, tf.int32)}
-    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    with tempfile.TemporaryDirectory() as folder:
-        probes = GanEvaluator(params, folder, trainer.ema_generator, trainer.discriminator).probes
-        writers = EventWriters(folder)
-        written, seconds, sizes = RunSummaries(params, folder, writers, probes), [], {}
-
-        def steps():
-            return {name: float(value) for name, value in trainer.train(iterator, tf.constant(interval)).items()}
-
-        def summary(index=1):
-            path, before = os.path.join(folder, "train"), written.seconds
-            size = _bytes_below(path)
-            written.write(index * interval, losses, 1.0, 1.0, trainer.learning_rates())
-            writers.get("train").flush()
-            sizes[has_pictures(index)] = _bytes_below(path) - size
-            seconds.append(written.seconds - before)
-
-        losses = steps()
-        summary(129)  # scalars alone
-        summary()
-        seconds.clear()
-        calls = {"without": steps, "with": lambda: (steps(), summary())}
-        medians = interleaved_medians(calls, FLAGS.timed_calls)
-        writers.close()
-    own = statistics.median(seconds)
-    per_day = int(86_400 / (medians["without"] + own))
-    pictured = sum(has_pictures(index) for index in range(1, per_day + 1))
-    megabytes = (pictured * sizes[True] + (per_day - pictured) * sizes[False]) / 1e6
-    return (
-        f"| {experiment} | {interval} | {medians['without']:.2f} | {medians['with']:.2f} | {own:.3f} | "
-        f"{100 * own / medians['without']:.2f} | {sizes[True] / 1e3:.0f} | {sizes[False] / 1e3:.1f} | {megabytes:.0f} "
-        "|"
-    )
+    Args:
+        name: what it is.
+        measured: pairs of a specification and a number.
+    """
+    print(f"\n| attention | exponent of {name} | of what it adds to none |\n|---|---|---|")
+    plain = {one["resolution"]: value for one, value in measured if one["attention"] == "none"}
+    for attention in FLAGS.attention:
+        found = {one["resolution"]: value for one, value in measured if one["attention"] == attention}
+        added = {size: value - plain.get(size, math.inf) for size, value in found.items()}
+        fits = [fit_exponent([size**2 for size in part], list(part.values())) for part in (found, added) if _fits(part)]
+        print(f"| {attention} | {' | '.join(f'{fit:.2f}' for fit in fits)} |{' |' * (2 - len(fits))}", flush=True)
 
 
-def _bytes_below(folder):
-    return sum(entry.stat().st_size for entry in os.scandir(folder)) if os.path.isdir(folder) else 0
+def _fits(values):
+    """Whether an exponent can be fitted: differences within the noise may be below 0."""
+    return len(values) > 1 and min(values.values()) > 0
 
 
 def _but_attention(specification):

@@ -28,6 +28,7 @@ def make_call(
     attention="none",
     base_channels=64,
     precision="float32",
+    mirrored=False,
 ):
     """A function that takes `steps` training steps on random images and waits for them.
 
@@ -41,6 +42,7 @@ def make_call(
         attention: what the attention slots hold.
         base_channels: channels at full resolution; the inpainting generator has half of them.
         precision: `runtime.mixed_precision_dtype`.
+        mirrored: whether one replica is that of a MirroredStrategy too; several always are.
 
     Returns:
         A function without arguments that returns the metrics, floats by name.
@@ -79,8 +81,9 @@ def make_call(
     keras.mixed_precision.set_global_policy(precision if precision == "float32" else f"mixed_{precision}")
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices[:replicas]]
-    mirrored = _trainers().distribution.mirrored_strategy
-    strategy = mirrored(names) if replicas > 1 else tf.distribute.OneDeviceStrategy(names[0])
+    mirrored = mirrored or replicas > 1
+    make_strategy = _trainers().distribution.mirrored_strategy
+    strategy = make_strategy(names) if mirrored else tf.distribute.OneDeviceStrategy(names[0])
     trainer = trainer_class(params, strategy)
     random = np.random.default_rng(0)
     batch = {"image": random.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype("float32")}

@@ -15,6 +15,8 @@ import tempfile
 import numpy as np
 from absl import logging
 
+from trainers.configs import folder_names
+
 METADATA_FILE = "keras_an_export.json"
 # By format: the name in the folder of an export, and the package that it takes beside TensorFlow.
 FORMATS = {
@@ -203,8 +205,9 @@ def is_exported(output_dir, metadata):
         metadata: dictionary that `write_export` would write. Its `tool` wrote it, and `made_of` tells of what.
 
     Raises:
-        ExportError: where the folder holds something that this tool did not write.
+        ExportError: where the folder holds something that this tool did not write, or no export could be read there.
     """
+    folder_names.check("--output_dir", os.path.abspath(output_dir), ExportError)
     if not os.path.exists(output_dir) or (os.path.isdir(output_dir) and not os.listdir(output_dir)):
         return False
     path = os.path.join(output_dir, METADATA_FILE)

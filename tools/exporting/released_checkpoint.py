@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from tools.exporting.exports import ExportError
+from trainers.configs import folder_names
 
 SCOPE = "inpaint_net/"
 _PREFIXES = {"coarse": "", "dilated": "x", "attentive": "s", "fused": "f"}
@@ -60,7 +61,8 @@ def read(path):
 
 
 def find_checkpoint(path):
-    """The path of the checkpoint itself; raises ExportError where there is none."""
+    """The path of the checkpoint itself; raises ExportError where there is none that TensorFlow reads."""
+    folder_names.check("--checkpoint", path, ExportError)
     checkpoint = path
     if os.path.isdir(path):
         state = tf.train.get_checkpoint_state(path)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_an import models
 from keras_an.backend import keras
-from trainers.configs import other_keras
+from trainers.configs import folder_names, other_keras
 from trainers.configs.resolve import PARAMS_FILE, load_params
 
 
@@ -94,8 +94,9 @@ def find_checkpoint(model_dir, checkpoint=None):
         checkpoint: path of a checkpoint, or None for the newest of the run.
 
     Raises:
-        CheckpointError: where there is none.
+        CheckpointError: where there is none, or TensorFlow cannot read from a folder of that name.
     """
+    folder_names.check("--checkpoint" if checkpoint else "--model_dir", checkpoint or model_dir, CheckpointError)
     checkpoint = checkpoint or tf.train.latest_checkpoint(model_dir)
     if not checkpoint or not tf.io.gfile.glob(checkpoint + ".index"):
         raise CheckpointError(f"There is no checkpoint {checkpoint or f'in --model_dir={model_dir}'}. Train first.")

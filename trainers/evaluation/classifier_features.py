@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import os
+import tempfile
 
 import tensorflow as tf
 from absl import logging
 
 from keras_an.backend import keras
+from trainers.configs import folder_names
 from trainers.data import classes, input_pipelines
 from trainers.evaluation import residual_classifier, score_names
 from trainers.evaluation.classifier_training import ClassifierTraining
@@ -53,7 +55,7 @@ class ClassifierFeatures:
         if self._model is not None:
             return
         model = self._task.model
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._check_folder()
         build = residual_classifier.build_residual_classifier if self._is_residual else build_classifier
         classifier = build(model.resolution, model.image_channels, model.num_classes)
         if self.is_trained:
@@ -82,6 +84,20 @@ class ClassifierFeatures:
         """
         features, logits = self._model(images, training=False)
         return features, logits
+
+    def _check_folder(self):
+        """Makes the folder, and sees that weights can be written there, before they are trained."""
+        folder = os.path.dirname(self._path)
+        folder_names.check("task.evaluation.classifier_dir", folder)
+        try:
+            os.makedirs(folder, exist_ok=True)
+            if not self.is_trained:
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ValueError(
+                f"The classifier that scores the samples cannot be kept in {folder}: {error.strerror}. "
+                "Set task.evaluation.classifier_dir to a folder that can be written, or to one that holds it."
+            ) from error
 
     @property
     def _is_residual(self):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_an_tensorboard.pictures import layout_picture
-from trainers.data import input_pipelines
+from trainers.data import input_pipelines, picture_files
 from trainers.evaluation import contents, pair_agreement, real_statistics, scores
 from trainers.evaluation.classifier_features import ClassifierFeatures
 from trainers.evaluation.inception_features import InceptionFeatures
@@ -85,13 +85,23 @@ class GanEvaluator:
         self._probes = {}
         if discriminator is not None:
             inputs = self._latents(_FIXED_INPUTS)
-            self._probes = {"generator": summaries.AttentionProbe(generator, inputs, labels=inputs[1])}
-            batch = next(self._batches(params.task.validation_data, _FIXED_INPUTS), None)
+            names = self._open(params.task.validation_data).class_names
+
+            def named(labels):
+                return [picture_files.shown(names[label]) if names else str(label) for label in labels.numpy()]
+
+            self._probes = {"generator": summaries.AttentionProbe(generator, inputs, labels=named(inputs[1]))}
+            # Of a folder evenly, whose images lie class by class; records would have to be read to the last.
+            data = params.task.validation_data
+            count = _FIXED_INPUTS if data.dataset == "folder" else None
+            batch = next(self._batches(data, _FIXED_INPUTS, count), None)
             if batch is None:
                 logging.warning("Without statistics of the discriminator: no validation image can be used")
                 return
             inputs = [batch["image"], batch["label"]]
-            self._probes["discriminator"] = summaries.AttentionProbe(discriminator, inputs, *inputs)
+            self._probes["discriminator"] = summaries.AttentionProbe(
+                discriminator, inputs, batch["image"], named(batch["label"])
+            )
 
     @property
     def made_of(self):
@@ -273,7 +283,7 @@ class GanEvaluator:
         model = self._task.model
         return input_pipelines.open_source(data, model.resolution, model.num_classes)
 
-    def _batches(self, data, batch_size):
+    def _batches(self, data, batch_size, num_images=None):
         model = self._task.model
         with input_pipelines.value_errors(data):
             yield from input_pipelines.evaluation_dataset(
@@ -282,6 +292,7 @@ class GanEvaluator:
                 batch_size,
                 image_channels=model.image_channels,
                 num_classes=model.num_classes,
+                num_images=num_images,
                 group="task.train_data" if data is self._task.train_data else "task.validation_data",
             )
 

@@ -79,7 +79,7 @@ class RunSummaries:
             views,
             f"{tags.ATTENTION}/",
             self._report,
-            step / config.train_steps,
+            health.progress_of(step, config.train_steps),
             is_last or has_pictures(step // config.summary_interval),
         )
         self._writers.write("train", [*found, *layers.value], step)

@@ -13,7 +13,7 @@ class AttentionProbe:
         model: functional `keras.Model` of `keras_an.models`.
         inputs: list of its inputs.
         images: `(images, height, width, 1 or 3)` in [-1, 1], shown beside the layouts; None shows the outputs.
-        labels: of the images, for a table of what each class uses, or None.
+        labels: names of the images' classes, for a table of what each uses, or None.
         groups: `{name: weights}` of parts of the images, for a table of what they use; see `health.LayerView`.
     """
 
@@ -21,7 +21,7 @@ class AttentionProbe:
         self._layers = attentive_layers(model)
         self._inputs = inputs
         self._images = images
-        self._labels = None if labels is None else [str(int(label)) for label in labels]
+        self._labels = labels
         self._groups = groups
         probe = attentive_probe(model)
         self._run = tf.function(lambda *inputs: probe(list(inputs), training=False))

@@ -8,6 +8,7 @@ import re
 from absl import logging
 
 from trainers import configs
+from trainers.configs import folder_names
 from trainers.configs.resuming import HELD, INEXACT, LEARNED
 from trainers.data import classes
 
@@ -91,11 +92,7 @@ def write(path, text):
 def _check_name(model_dir):
     if "://" in model_dir:
         raise RunDirectoryError(f"--model_dir={model_dir} must be a folder of a file system; mount the bucket.")
-    if special := re.search(r"[][*?\\]", model_dir):
-        raise RunDirectoryError(
-            f"--model_dir={model_dir} must have no {special[0]} in it: TensorFlow takes the name for a pattern and "
-            "does not find the checkpoints again. Name or rename the folder otherwise."
-        )
+    folder_names.check("--model_dir", model_dir, RunDirectoryError)
 
 
 def _names(model_dir):

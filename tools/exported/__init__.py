@@ -1,0 +1,1 @@
+"""What runs exports: loads them, reads the pictures they fill, draws the latents they take; no flags."""

@@ -1,0 +1,42 @@
+"""Where the SavedModel of an export is, and what its metadata say."""
+
+import json
+import os
+
+from tools.exporting.exports import FORMATS, METADATA_FILE
+
+
+class FolderError(ValueError):
+    """The folder holds no export; the message says why."""
+
+
+def saved_model_in(path):
+    """The folder of the SavedModel: `path` itself, or the one that `tools.convert_checkpoint` wrote in it.
+
+    Raises:
+        FolderError: where there is none.
+    """
+    inner = os.path.join(path, FORMATS["saved_model"][0])
+    for folder in (path, inner):
+        if os.path.isfile(os.path.join(folder, "saved_model.pb")):
+            return folder
+    raise FolderError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
+
+
+def metadata_of(folder):
+    """What the export of a SavedModel notes, a dictionary; empty where it notes nothing that can be read.
+
+    The tools write it into the SavedModel's folder or beside that.
+    """
+    for place in (folder, os.path.dirname(os.path.abspath(folder))):
+        try:
+            with open(os.path.join(place, METADATA_FILE), encoding="utf-8") as file:
+                return dict(json.load(file))
+        except (OSError, ValueError, TypeError):
+            continue
+    return {}
+
+
+def application_of(metadata):
+    """`inpainting` or `gan`; an export that notes nothing is taken for one that fills, which needs no notes."""
+    return metadata.get("application") or ("gan" if "num_classes" in metadata else "inpainting")
