@@ -54,6 +54,7 @@ VALUES = {
     "mod": ((np.array([5, 7]), 3), {}, [2, 1]),
     "moveaxis": ((X[None], 1, -1), {}, np.moveaxis(X[None], 1, -1)),
     "ones": (((2, 3),), {}, np.ones((2, 3))),
+    "ones_like": ((X,), {}, np.ones((2, 3))),
     "relu": ((X,), {}, np.maximum(X, 0)),
     "reshape": ((X, (3, 2)), {}, X.reshape(3, 2)),
     "rsqrt": ((POSITIVE,), {}, POSITIVE**-0.5),

@@ -32,6 +32,7 @@ CASES = {
         [FEATURES, LABELS],
     ),
     "Conv2D": (lambda **kwargs: layers.Conv2D(3, 3, "up", **kwargs), FEATURES),
+    "DiffusionFill": (layers.DiffusionFill, [FEATURES, MASK]),
     "KnownPixels": (layers.KnownPixels, [FEATURES, MASK]),
     "MaskedMean": (layers.MaskedMean, [FEATURES, MASK]),
     "NearestUpsampling": (layers.NearestUpsampling, FEATURES),
