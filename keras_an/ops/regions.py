@@ -58,7 +58,9 @@ def region_moments(values: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:
         Mean and variance, float32 `(batch, entities, channels)`; a region without mass has both 0.
     """
     values, layout = widen(values, layout)
-    return _mean_and_variance(values, None, None, layout, _region_mass(layout), 1e-12)
+    mass = _region_mass(layout)
+    mean = region_sums(values, layout) / mass
+    return mean, _region_variance(values, None, layout, mass, mean, 1e-12)
 
 
 def released_region_moments(
@@ -142,9 +144,21 @@ def regional_normalization(
 
     def moments(values, layout):
         """What to subtract from the values, and mass, mean and variance of every region of the rest."""
-        shift, spread = _spread_moments(values) if in_loops else (None, None)
         mass = _region_mass(layout)
-        return shift, mass, *_mean_and_variance(values, shift, spread, layout, mass, epsilon)
+        if in_loops:
+            shift, variance = _spread_moments(values)
+            # Products are no loops; they take the values as they are unless those are so far from 0 that digits are
+            # lost.
+            is_near = ops.all(ops.square(shift) <= 16.0 * (variance + epsilon))
+            sums = branch(
+                is_near,
+                lambda: region_sums(values, layout) - mass * shift,
+                lambda: region_sums(values - shift, layout),
+            )
+        else:
+            shift, sums = None, region_sums(values, layout)
+        mean = sums / mass
+        return shift, mass, mean, _region_variance(values, shift, layout, mass, mean, epsilon)
 
     def forward(values, layout, beta, alpha):
         shift, _, mean, variance = moments(values, layout)
@@ -201,53 +215,28 @@ def _region_mass(layout):
     return ops.clip(ops.sum(layout, axis=1), 1e-12, math.inf)[:, :, None]  # (batch, entities, 1)
 
 
-def _mean_and_variance(values, shift, spread, layout, mass, epsilon):
-    """`sum_p S (v - shift) / sum_p S` and `sum_p S (v - shift - mean)^2 / sum_p S`: `(batch, entities, channels)` each.
+def _region_variance(values, shift, layout, mass, mean, epsilon):
+    """`sum_p S (v - shift - mean)^2 / sum_p S`: `(batch, entities, channels)`.
 
-    Two products where no digits are lost, which is looked at once: a conditional is a barrier to XLA.
-
-    Args:
-        values, layout: as in `region_moments`.
-        shift, spread: of `_spread_moments`, or None where the values are centred.
-        mass: of the regions.
-        epsilon: is added to the variance later.
+    `E[v^2] - mean^2` is one product. It loses digits, or overflows, where a region's mean is large beside its
+    deviation, as where regions lie far from each other: there the squares are taken anew about the mean of each region
+    in turn.
     """
-    num_entities = layout.shape[-1]
-    squares = region_sums(ops.square(_less(values, shift)), layout) / mass
+    variance = region_sums(ops.square(_less(values, shift)), layout) / mass - ops.square(mean)
+    variance = ops.clip(variance, 0.0, _largest(values))
+    # A region of next to no mass counts as little in the output. What is not a number is not below the limit either.
+    limit = DIGITS_LOST_AT * (variance + epsilon)
+    holds = ops.all(ops.square(mean) * ops.clip(mass, 0.0, 1.0) <= limit)
 
-    def variance_of(mean):
-        """`E[v^2] - mean^2`, and whether that holds: not where a mean is large beside its region's deviation."""
-        variance = ops.clip(squares - ops.square(mean), 0.0, _largest(values))
-        # A region of next to no mass counts as little. What is not a number is not below the limit either.
-        limit = DIGITS_LOST_AT * (variance + epsilon)
-        return variance, ops.all(ops.square(mean) * ops.clip(mass, 0.0, 1.0) <= limit)
-
-    def about(mean):
-        """The variance from the squares about the mean of each region in turn."""
+    def about_each_mean():
         centered = _less(values, shift)
-        sums = [
+        squares = [
             region_sums(_bounded_squares(centered - mean[:, i : i + 1]), layout[:, :, i : i + 1])
-            for i in range(num_entities)
+            for i in range(layout.shape[-1])
         ]
-        return ops.concatenate([mean, ops.concatenate(sums, axis=1) / mass], axis=1)
+        return ops.concatenate(squares, axis=1) / mass
 
-    def anew():
-        """Both, of values that are far from 0."""
-        mean = region_sums(values - shift, layout) / mass
-        variance, holds = variance_of(mean)
-        return branch(holds, lambda: ops.concatenate([mean, variance], axis=1), lambda: about(mean))
-
-    # Products are no loops; they take the values as they are, unless those are so far from 0 that digits are lost.
-    mean = region_sums(values, layout) / mass if shift is None else region_sums(values, layout) / mass - shift
-    variance, holds = variance_of(mean)
-    if shift is not None:
-        holds = holds & ops.all(ops.square(shift) <= 16.0 * (spread + epsilon))
-    both = branch(
-        holds,
-        lambda: ops.concatenate([mean, variance], axis=1),
-        (lambda: about(mean)) if shift is None else anew,
-    )
-    return both[:, :num_entities], both[:, num_entities:]
+    return branch(holds, lambda: variance, about_each_mean)
 
 
 def _bounded_squares(values):
