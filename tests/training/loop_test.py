@@ -328,7 +328,7 @@ def test_closed_terminal_is_told_twice_and_under_nohup_plays_no_part(tmp_path, r
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.01)
 
-    before = signal.getsignal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # of whatever runs the tests
     request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     with pytest.raises(loop.PreemptedError, match="saved at step 8"):
         make_loop(tmp_path / "open", CountingTrainer(at_step={6: hang_up}), checkpoint_interval=5).train(validate=False)

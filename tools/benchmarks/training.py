@@ -4,13 +4,13 @@ python -m tools.benchmarks.training
 python -m tools.benchmarks.training --image_batches=32x16 --xla --steps_per_loop=1,20
 python -m tools.benchmarks.training --image_batches=32x16 --attention=attentive_normalization --replicas=1,2
 python -m tools.benchmarks.training --image_batches=32x16 --mirrored
-python -m tools.benchmarks.training --image_batches=32x1,64x1,128x1,256x1 --peak_memory --exponent
+python -m tools.benchmarks.training --image_batches=32x1,64x1,128x1,256x1 --peak_memory --growth
 python -m tools.benchmarks.training --image_batches= --summaries=gan_digits32
 
 python -m tools.benchmarks.training --kinds=gan,reconstruction,adversarial --baseline=PATH_OF_ANOTHER_CLONE
 
 Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
-`--peak_memory`, the peak memory of the process, one each; with `--exponent`, how both grow with the pixels; with
+`--peak_memory`, the peak memory of the process, one each; with `--growth`, how both grow with the pixels; with
 `--pipeline`, images/s that the input pipeline delivers on its own; with `--summaries`, the seconds between two
 summaries of an experiment, with a summary and without in turn, and the bytes of its events. The networks are the
 paper's, on random images; `--base_channels` makes them narrower.
@@ -57,7 +57,7 @@ flags.DEFINE_string("baseline", None, "Folder of another clone, to compare with.
 flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
 flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
-flags.DEFINE_bool("exponent", False, "Whether to fit how a step's time, and its peak memory, grow with the pixels.")
+flags.DEFINE_bool("growth", False, "Whether to fit how a step's time, and its peak memory, grow with the pixels.")
 flags.DEFINE_bool("pipeline", False, "Whether to time the input pipeline too.")
 flags.DEFINE_list("summaries", [], "Experiments of GANs on bundled data whose summaries are timed.")
 flags.DEFINE_bool("print_peak", False, "Internal: prints the peak memory of the first measurement.")
@@ -101,7 +101,7 @@ def benchmark():
             for specification, seconds, line in times(list(specifications([kind], [size], replicas, loops))):
                 print(line, flush=True)
                 measured.append((specification, seconds))
-        if FLAGS.exponent:
+        if FLAGS.growth:
             print_exponents("time", measured)
     if FLAGS.peak_memory:
         print("\n| pixels x batch | attention | peak memory, GiB |\n|---|---|---|")
@@ -111,7 +111,7 @@ def benchmark():
                 peak = process_peak_gib(text, attention)
                 print(f"| {text} | {attention} | {peak:.2f} |", flush=True)
                 measured.append(({"resolution": resolution, "attention": attention}, peak))
-        if FLAGS.exponent:
+        if FLAGS.growth:
             print_exponents("peak memory", measured)
     if FLAGS.pipeline:
         print("\n| pixels x batch | images/s of the input pipeline alone |\n|---|---|")
