@@ -32,6 +32,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
+from tools.exported import folders
 from tools.exported.inpainting import CELL, InpaintError, covered, decode, load, read_picture
 from tools.progress import with_progress
 from trainers.data import picture_files
@@ -49,9 +50,7 @@ flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer 
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
 program.define_flags()
 
-PRETRAINED = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained", "inpainting_photos"
-)
+PRETRAINED = os.path.join(folders.PRETRAINED, "inpainting_photos")
 THRESHOLD = 128  # grey levels from here on are missing
 # In a batch of several images. With 32 base channels a million pixels take 0.8 GB, and larger batches are not faster.
 MAX_PIXELS = 2**22

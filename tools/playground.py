@@ -31,7 +31,6 @@ flags.DEFINE_float(
 )
 program.define_flags()
 
-PRETRAINED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained")
 DEFAULTS = ("inpainting_photos", "gan_cifar10")
 
 
@@ -61,10 +60,10 @@ def play():
 
 def shipped():
     """The exports that come with the clone; raises ToolError where there is none."""
-    paths = [os.path.join(PRETRAINED, name) for name in DEFAULTS]
+    paths = [os.path.join(folders.PRETRAINED, name) for name in DEFAULTS]
     paths = [path for path in paths if os.path.isdir(path)]
     if not paths:
-        raise program.ToolError(f"There is no export in {PRETRAINED}. Name one: --saved_model=FOLDER.")
+        raise program.ToolError(f"There is no export in {folders.PRETRAINED}. Name one: --saved_model=FOLDER.")
     return paths
 
 

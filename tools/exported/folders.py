@@ -5,6 +5,9 @@ import os
 
 from tools.exporting.exports import FORMATS, METADATA_FILE
 
+# The folder of the exports that come with the project.
+PRETRAINED = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "pretrained"))
+
 
 class FolderError(ValueError):
     """The folder holds no export; the message says why."""
