@@ -32,6 +32,7 @@ from keras_an.ops import (
     soft_layout,
     window_positions,
 )
+from keras_an.ops.products import project
 from keras_an.regularizers import OrthogonalEntities
 
 _NUM_SAMPLING_WEIGHTS = 5  # kernels and biases of k and q, and t
@@ -401,7 +402,7 @@ class AttentiveNormalization(keras.layers.Layer):
         indices = indices + (ops.arange(batch_size, dtype="int32") * math.prod(spatial))[:, None, None]
         num_rows = batch_size * math.prod(spatial)
         rows, taken = take_rows(ops.reshape(flat, (num_rows, flat.shape[-1])), indices)  # (batch * positions, channels)
-        keys = taken @ ops.convert_to_tensor(self.key_kernel) + self.key_bias
+        keys = project(taken, self.key_kernel) + self.key_bias
         return ops.reshape(rows, ops.shape(flat)), ops.max(keys, axis=2)
 
     def _normalize(self, flat, layout, valid):
@@ -412,14 +413,12 @@ class AttentiveNormalization(keras.layers.Layer):
         beta = rho * (self.beta if self.affine else ops.ones(shape, dtype=flat.dtype))
         alpha = rho * (self.alpha if self.affine else ops.zeros(shape, dtype=flat.dtype))
         if self.statistics == "released":
-            values = (
-                flat @ ops.convert_to_tensor(self.value_kernel) + self.value_bias if self.value_projection else flat
-            )
+            values = project(flat, self.value_kernel) + self.value_bias if self.value_projection else flat
             num_positions = None if valid is None else ops.sum(ops.cast(valid, flat.dtype), axis=1, keepdims=True)
             mean, deviation = released_region_moments(values, layout, num_positions=num_positions)
             return normalize_regions(values, layout, mean, beta / (deviation + 1e-7), alpha)
         # What is subtracted from X adds the same to every v(X), which drops out of them.
-        values = center(flat) @ ops.convert_to_tensor(self.value_kernel) if self.value_projection else flat
+        values = project(center(flat), self.value_kernel) if self.value_projection else flat
         return regional_normalization(values, layout, beta, alpha, self.epsilon, is_centered=self.value_projection)
 
     def get_config(self) -> dict[str, Any]:

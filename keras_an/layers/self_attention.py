@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax, wide_dtype
 from keras_an.checks import check_one_of, check_positive_integer
+from keras_an.ops.products import project
 
 
 @register_serializable(package="keras_an")
@@ -81,14 +82,14 @@ class SelfAttention(keras.layers.Layer):
         batch_size, height, width, channels = shape
         if 0 in tuple(inputs.shape):  # no position to attend to
             return inputs
-        queries = inputs @ ops.convert_to_tensor(self.query_kernel)
+        queries = project(inputs, self.query_kernel)
         queries = ops.reshape(queries, (batch_size, height * width, self.query_kernel.shape[-1]))
-        keys = _pooled_rows(inputs @ ops.convert_to_tensor(self.key_kernel))  # (batch, positions / 4, key_dim)
-        values = _pooled_rows(inputs @ ops.convert_to_tensor(self.value_kernel))  # (batch, positions / 4, value_dim)
+        keys = _pooled_rows(project(inputs, self.key_kernel))  # (batch, positions / 4, key_dim)
+        values = _pooled_rows(project(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
         # (batch, positions, positions / 4)
         logits = ops.cast(queries @ ops.transpose(keys, (0, 2, 1)), wide_dtype(self.compute_dtype))
         attention = softmax(logits)
-        attended = ops.cast(attention, values.dtype) @ values @ ops.convert_to_tensor(self.output_kernel)
+        attended = project(ops.cast(attention, values.dtype) @ values, self.output_kernel)
         attended = ops.reshape(attended, shape)
         return inputs + ops.cast(self.residual_weight, inputs.dtype) * attended
 

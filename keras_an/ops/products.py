@@ -1,4 +1,4 @@
-"""The three products between feature maps, layouts and tables of entities, of which everything else is made.
+"""The products between feature maps, layouts and tables of entities, of which everything else is made.
 
 Feature maps are float32 `(batch, positions, channels)`, layouts `(batch, positions, entities)` and tables
 `(batch, entities, channels)`, or `(entities, channels)` for all images. Each product takes
@@ -8,7 +8,20 @@ Keras's `matmul`, `mean`, `maximum` and `minimum` make float32 of float64 on JAX
 and `clip` do not.
 """
 
+import math
+
 from keras_an.backend import fuses_elementwise, ops
+
+
+def project(features, kernel):
+    """`v W`, a 1x1 convolution: `(*outer, inputs)` and `(inputs, outputs)` give `(*outer, outputs)`.
+
+    All rows are in one matrix. Otherwise the gradient by the kernel were a matrix for each image, or for each row of an
+    image, before their sum.
+    """
+    *outer, size = ops.shape(features)
+    kernel = ops.convert_to_tensor(kernel)
+    return ops.reshape(ops.reshape(features, (math.prod(outer), size)) @ kernel, (*outer, kernel.shape[-1]))
 
 
 def region_sums(values, layout):

@@ -7,7 +7,16 @@ returned, in the wider of float32 and the arguments' dtype.
 import math
 from typing import Optional
 
-from keras_an.backend import Tensor, branch, compiles_for_cpu, custom_gradient, ops, wide_dtype, widen
+from keras_an.backend import (
+    Tensor,
+    branch,
+    compiles_for_cpu,
+    custom_gradient,
+    fuses_elementwise,
+    ops,
+    wide_dtype,
+    widen,
+)
 from keras_an.ops.products import entity_products, mix, region_sums
 
 # Where the squared mean of a region is so many times its variance, their difference errs by up to a few per cent.
@@ -222,7 +231,9 @@ def _region_variance(values, shift, layout, mass, mean, epsilon):
     deviation, as where regions lie far from each other: there the squares are taken anew about the mean of each region
     in turn.
     """
-    variance = region_sums(ops.square(_less(values, shift)), layout) / mass - ops.square(mean)
+    # In a program that XLA compiles, the gradient's squares are the same ones, made once.
+    squares = (_bounded_squares if fuses_elementwise(values) else ops.square)(_less(values, shift))
+    variance = region_sums(squares, layout) / mass - ops.square(mean)
     variance = ops.clip(variance, 0.0, _largest(values))
     # A region of next to no mass counts as little in the output. What is not a number is not below the limit either.
     limit = DIGITS_LOST_AT * (variance + epsilon)
