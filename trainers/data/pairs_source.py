@@ -15,7 +15,7 @@ from trainers.data.image_sources import IndexedSource
 CLASS_NAMES = ("bar", "triangle", "dumbbell", "cross")
 NUM_IMAGES = {"train": 50_000, "test": 10_000}
 _SEEDS = {"train": 2020, "test": 2021}  # no picture is in both: all numbers of a picture are drawn
-_WAVES = 4
+_WAVES = 2
 _OBJECT = 3  # row, column and brightness of an object
 # hue and angle, then the objects, then direction, frequency and phase of each wave
 _NUMBERS = 2 + 2 * _OBJECT + 3 * _WAVES
@@ -53,8 +53,8 @@ def draw_pairs(numbers, labels, resolution):
     """Draws pictures.
 
     Args:
-        numbers: float32 `(batch, 20)` in [0, 1): hue and angle of both objects; row, column and brightness of the left
-            object, then of the right; direction, frequency and phase of four waves.
+        numbers: float32 `(batch, 14)` in [0, 1): hue and angle of both objects; row, column and brightness of the left
+            object, then of the right; direction, frequency and phase of two waves.
         labels: int32 `(batch,)`, places in `CLASS_NAMES`.
         resolution: integer.
 
@@ -78,13 +78,13 @@ def draw_pairs(numbers, labels, resolution):
 
 
 def _background(numbers, rows, columns):
-    """Waves of 2 to 10 periods over the picture, grey between 0.2 and 0.8: `(batch, rows, columns)`."""
+    """Waves of 1 to 3 periods over the picture, grey between 0.3 and 0.7: `(batch, rows, columns)`."""
     levels = tf.fill((tf.shape(numbers)[0], rows.shape[1], columns.shape[2]), 0.5)
     for wave in tf.split(numbers[:, :, None], _WAVES, axis=1):
         direction, frequency, phase = tf.unstack(wave[..., None], axis=1)  # (batch, 1, 1)
-        frequency = 2.0 * math.pi * (2.0 + 8.0 * frequency)
+        frequency = 2.0 * math.pi * (1.0 + 2.0 * frequency)
         direction, phase = math.pi * direction, 2.0 * math.pi * phase
-        levels += 0.075 * tf.sin(frequency * (tf.cos(direction) * columns + tf.sin(direction) * rows) + phase)
+        levels += 0.1 * tf.sin(frequency * (tf.cos(direction) * columns + tf.sin(direction) * rows) + phase)
     return levels
 
 
