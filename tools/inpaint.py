@@ -8,7 +8,8 @@ Without `--saved_model` it takes the weights that lie in `pretrained/inpainting_
 were trained on.
 
 Writes `photo.png` for `photo.jpg`, and with `--layouts` `photo_layout.png`: the result, the winning entity in colours,
-a heat map for each entity. All images and masks are read and checked before the first is filled.
+a heat map for each entity. Of an image above 4 megapixels the generator sees so much around the hole, and the layout is
+of that; it sees all where the hole is too large. All images and masks are read and checked before the first is filled.
 
 Images: of the kinds that the trainers read, of any size, 8 bits a channel; of a folder, its own files, not those of
 folders below. They are processed as RGB, to which grey images, palettes and CMYK are converted, and written as RGB: its
@@ -33,7 +34,17 @@ from absl import app, flags, logging
 
 from tools import program
 from tools.exported import folders
-from tools.exported.inpainting import CELL, InpaintError, covered, decode, load, read_picture
+from tools.exported.inpainting import (
+    ALL,
+    CELL,
+    MAX_PIXELS,
+    InpaintError,
+    covered,
+    decode,
+    load,
+    read_picture,
+    window_around,
+)
 from tools.progress import with_progress
 from trainers.data import picture_files
 
@@ -52,8 +63,6 @@ program.define_flags()
 
 PRETRAINED = os.path.join(folders.PRETRAINED, "inpainting_photos")
 THRESHOLD = 128  # grey levels from here on are missing
-# In a batch of several images. With 32 base channels a million pixels take 0.8 GB, and larger batches are not faster.
-MAX_PIXELS = 2**22
 MAX_SIDE = 1024  # of an image that is shown beside its layout at full size
 _SHOWN = 8
 
@@ -250,25 +259,23 @@ def write_all(fill, batches, channels):
     for batch in with_progress(batches, "filled"):
         pictures = [read_picture(job.image, channels) for job in batch]
         masks = np.stack([read_mask(job, picture) for job, picture in zip(batch, pictures)])
-        outputs = fill(np.stack([picture.seen(background) for picture in pictures]), masks)
+        # A large image is a batch of its own.
+        window = (len(batch) == 1 and window_around(masks[0])) or ALL
+        seen = np.stack([picture.seen(background)[window] for picture in pictures])
+        outputs = fill(seen, np.stack([mask[window] for mask in masks]))
         for i, (job, picture) in enumerate(zip(batch, pictures)):
-            completed = write_completed(job.output(), picture, masks[i], outputs["completed"][i])
+            completed = write_completed(job.output(), picture, masks[i], outputs["completed"][i], window)
             if FLAGS.layouts:
-                write_layout(job.output("_layout"), completed, outputs["layout"][i])
+                write_layout(job.output("_layout"), completed[window], outputs["layout"][i])
         pixels += masks.size
-    seconds = time.perf_counter() - start
-    logging.info(
-        "Wrote %d images to %s in %.1f seconds, %.2f megapixels/s.",
-        sum(map(len, batches)),
-        FLAGS.output_dir,
-        seconds,
-        pixels / 1e6 / seconds,
-    )
+    seconds, count = time.perf_counter() - start, sum(map(len, batches))
+    text = "Wrote %d images to %s in %.1f seconds, %.2f megapixels/s."
+    logging.info(text, count, FLAGS.output_dir, seconds, pixels / 1e6 / seconds)
 
 
-def write_completed(path, picture, mask, completed):
+def write_completed(path, picture, mask, completed, window=ALL):
     """Writes a result, whole or not at all, and returns it without alpha, uint8 (height, width, 3 or 1)."""
-    pixels = picture.completed(mask, completed)
+    pixels = picture.completed(mask, completed, window)
     picture.as_image(pixels).save(path + ".partial", format="PNG", icc_profile=picture.profile)
     os.replace(path + ".partial", path)
     return pixels

@@ -7,7 +7,8 @@ Takes exports of `tools.export_saved_model` and `tools.convert_checkpoint`, at m
 draws; by default those in `pretrained`. A kind that is not there has no tab, and the page says so.
 
 The page listens on this machine alone unless `--host` says otherwise: it knows no passwords. It needs no network and
-sends nothing anywhere. Uploads have at most 32 MB and `--max_megapixels`. What is uploaded and shown lies in a
+sends nothing anywhere. Uploads have at most 32 MB. Of a photograph above `--max_megapixels` the
+generator sees so much around the hole. What is uploaded and shown lies in a
 temporary folder that goes with the page; nothing else is written.
 """
 
@@ -27,7 +28,7 @@ flags.DEFINE_multi_string("saved_model", [], "Folder of an export; twice for one
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets others in.")
 flags.DEFINE_integer("port", 7860, "Port to listen on; 0 takes a free one.", lower_bound=0, upper_bound=65535)
 flags.DEFINE_float(
-    "max_megapixels", 4.0, "Of a photograph. With 32 base channels each takes 0.8 GB of memory.", lower_bound=0.01
+    "max_megapixels", 4.0, "That the generator sees at once. With 32 base channels each takes 0.8 GB.", lower_bound=0.01
 )
 program.define_flags()
 

@@ -275,6 +275,24 @@ def test_images_of_one_size_are_filled_together_but_few_large_ones(generator, fo
     assert sizes_of(8) == [1] * 5
 
 
+def test_of_a_large_image_the_generator_sees_what_is_around_the_hole(generator, tmp_path, monkeypatch):
+    image, (top, left) = pixels(180, 260), (82, 52)
+    photo = write(tmp_path / "a.png", image)
+    cut = write(tmp_path / "cut" / "a.png", image[top:, left : left + 144])
+    of_cut = inpaint(generator, cut, "rect:68,68,8,8", tmp_path / "of_cut", layouts=True)
+    # Of 68 pixels around the hole, but for the lower edge.
+    monkeypatch.setattr("tools.exported.inpainting.MAX_PIXELS", 98 * 145)
+    found = inpaint(generator, photo, "rect:150,120,8,8", tmp_path / "out", layouts=True)
+    expected = image.copy()
+    expected[top:, left : left + 144] = of_cut["a.png"]
+    np.testing.assert_array_equal(found["a.png"], expected)
+    assert (expected != image).any()
+    np.testing.assert_array_equal(found["a_layout.png"], of_cut["a_layout.png"])
+    # All is seen where the hole is too large.
+    wide = inpaint(generator, photo, "rect:0,0,1,260", tmp_path / "wide", layouts=True)
+    assert wide["a_layout.png"].shape[0] == 180
+
+
 def test_one_mask_and_a_rectangle_for_all_images(generator, tmp_path):
     for index in range(3):
         write(tmp_path / "images" / f"{index}.png", pixels(seed=index))

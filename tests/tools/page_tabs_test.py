@@ -63,11 +63,36 @@ def test_hole_of_nothing_or_everything_is_refused(value, told_of):
         inpainting_tab.hole_of(value, 20, 28)
 
 
-def test_photograph_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+def test_photograph_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(inpainting_tab, "MAX_MEGAPIXELS", 1.0)
     path = pathlib.Path(write(tmp_path / "large.png", np.zeros((1001, 1000), np.uint8)))
     path.write_bytes(path.read_bytes()[:50])  # its start tells its size; there is nothing to decode
     with pytest.raises(PageError, match=r"at most 1 megapixels. Received: large.png of 1000 x 1001\."):
         tab().preview(str(path))
+
+
+def test_of_a_large_photograph_the_generator_sees_what_is_around_the_hole(tmp_path):
+    image, seen = pixels(600, 800), []
+
+    def fill(images, masks):
+        seen.append((images, masks))
+        return {"completed": np.ones((*images.shape[:3], 3), np.float32)}
+
+    stroke = painted(600, 800, (slice(500, 520), slice(30, 50)))
+    completed, _ = tab(fill, max_megapixels=0.04).fill(write(tmp_path / "a.png", image), stroke)
+    ((images, masks),) = seen
+    # 126 pixels around it, up to the edges: 226 x 176 are 39,776.
+    assert images.shape == (1, 226, 176, 3) and masks.sum() == 20 * 20
+    np.testing.assert_array_equal(images[0], image[-226:, :176])
+    expected = image.copy()
+    expected[500:520, 30:50] = 255
+    np.testing.assert_array_equal(np.asarray(completed), expected)
+
+
+def test_a_hole_too_large_to_see_at_once_is_refused(tmp_path):
+    stroke = painted(600, 800, (slice(0, 600, 599), slice(400, 404)))
+    with pytest.raises(PageError, match="with 64 pixels around it, must span at most 0.04 megapixels. Paint one"):
+        tab(max_megapixels=0.04).fill(write(tmp_path / "a.png", pixels(600, 800)), stroke)
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a, as one says", b"\x89PNG\r\n\x1a\n" + 40 * b"\0"])

@@ -64,6 +64,7 @@ def address(fills, draws, asked, masks):
 
     with server.temporary_folder(), pytest.MonkeyPatch.context() as patched:
         patched.setattr(server, "MAX_BYTES", 100_000)
+        patched.setattr(inpainting_tab, "MAX_MEGAPIXELS", 0.1)
         page = server.build(
             inpainting_tab.InpaintingTab(fill_and_note, channels, max_megapixels=0.1),
             generation_tab.GenerationTab(serve, latent_dim, names),

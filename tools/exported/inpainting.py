@@ -1,5 +1,6 @@
 """Loads an inpainting generator, and reads the pictures that it fills; `tools.inpaint` tells which it takes."""
 
+import math
 import os
 from typing import NamedTuple, Union
 
@@ -9,6 +10,11 @@ from trainers import cpu
 from trainers.data import picture_files
 
 CELL = 4  # pixels to a side of a layout's position
+# Filled at once: of several images, or around a hole. With 32 base channels a million pixels take 0.8 GB, and larger
+# batches are not faster.
+MAX_PIXELS = 2**22
+MARGIN = 64  # pixels around a hole, at least, that a generator sees of an image that it does not see whole
+ALL = (slice(None), slice(None))  # rows and columns
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue are worth in grey, by ITU-R 601
 
 
@@ -31,17 +37,20 @@ class Picture(NamedTuple):
             background = [round(sum(np.multiply(background, LUMA)))]
         return picture_files.composited(self.pixels, self.alpha, background)
 
-    def completed(self, mask, completed):
+    def completed(self, mask, completed, window=ALL):
         """The pixels with a hole filled, uint8 as they are.
 
         Args:
             mask: uint8 (height, width, 1), above 0 = missing.
-            completed: float32 (height, width, 3 or 1) in [-1, 1], of a generator.
+            completed: float32 (rows, columns, 3 or 1) in [-1, 1], of a generator that saw the window.
+            window: slices of rows and columns that hold the hole; by default all.
         """
         from trainers.monitoring.pictures import to_uint8
 
         shown = to_uint8(completed[None])[0][..., : completed.shape[-1]]  # which is colour in any case
-        return np.where(mask > 0, shown, self.pixels)
+        pixels = self.pixels.copy()
+        pixels[window] = np.where(mask[window] > 0, shown, pixels[window])
+        return pixels
 
     def as_image(self, pixels):
         """Pixels of this picture as a Pillow image, with its alpha."""
@@ -131,6 +140,38 @@ def decode(path):
     if (start.startswith(b"\x89PNG") and start[24] == 16) or decoded.mode.startswith(("I", "F")):
         raise InpaintError(f"{path} must have 8 bits a channel. Received: 16 bits. Convert it first.")
     return decoded
+
+
+def window_around(mask, most_pixels=None):
+    """What a generator sees of a large image: as much around its hole, evenly, as may be.
+
+    Args:
+        mask: uint8 (height, width, 1), above 0 = missing somewhere.
+        most_pixels: integer, of the window; None takes MAX_PIXELS.
+
+    Returns:
+        Two slices, of rows and columns: all of an image of so many pixels; or None, where the hole with MARGIN around
+        it is too large.
+    """
+    most_pixels, sides = most_pixels or MAX_PIXELS, mask.shape[:2]
+    missing = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2))]
+
+    def grown(margin):
+        return tuple(
+            slice(max(places[0] - margin, 0), min(places[-1] + 1 + margin, side))
+            for places, side in zip(missing, sides)
+        )
+
+    def fits(margin):
+        return math.prod(part.stop - part.start for part in grown(margin)) <= most_pixels
+
+    margins = range(MARGIN, max(MARGIN, *sides) + 1)
+    # The first that is too large; bisect takes keys from Python 3.10 on alone.
+    low, high = 0, len(margins)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if fits(margins[middle]) else (low, middle)
+    return grown(margins[low - 1]) if low else None
 
 
 def covered(pixels, layout):

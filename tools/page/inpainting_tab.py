@@ -9,6 +9,7 @@ from tools.page.errors import PageError, told
 from tools.page.tiles import grid, layout_tiles
 from trainers.data import picture_files
 
+MAX_MEGAPIXELS = 128.0  # of a photograph, which takes 3 bytes a pixel some times over
 # Of what the brush paints on: the browser sends it back at each stroke. Larger photographs are shown smaller.
 PREVIEW_SIDE = 1024
 BACKGROUND = (255, 255, 255)  # under transparent photographs, as `tools.inpaint` has it by default
@@ -23,7 +24,7 @@ class InpaintingTab:
 
     Args:
         fill, channels: of `tools.exported.inpainting.load`.
-        max_megapixels: photographs above are refused.
+        max_megapixels: that the generator sees, around the hole of larger photographs.
     """
 
     def __init__(self, fill, channels, max_megapixels):
@@ -35,10 +36,10 @@ class InpaintingTab:
         """The `Picture` of a file; raises PageError, which names it, where it is too large or cannot be read."""
         name = picture_files.shown(os.path.basename(path))
         width, height = _size_of(path)
-        if width * height > self._max_megapixels * 1e6:
+        if width * height > MAX_MEGAPIXELS * 1e6:
             raise PageError(
-                f"A photograph must have at most {self._max_megapixels:g} megapixels. Received: {name} of {width} x "
-                f"{height}. Make it smaller, or start the page with a larger --max_megapixels."
+                f"A photograph must have at most {MAX_MEGAPIXELS:g} megapixels. Received: {name} of {width} x "
+                f"{height}. Make it smaller."
             )
         try:
             return inpainting.read_picture(path, self._channels)
@@ -63,22 +64,34 @@ class InpaintingTab:
             painted: value of the `gradio.ImageEditor`.
 
         Returns:
-            The completed picture, a Pillow image, and its layout as HTML, empty where the generator has none.
+            The completed picture, a Pillow image, and the layout of what the generator saw of it as HTML, empty where
+            it has none.
         """
         if path is None:
             raise PageError("Drop a photograph first.")
         picture = self.read(path)
         mask = hole_of(painted, *picture.pixels.shape[:2])
-        outputs = self._fill(picture.seen(BACKGROUND)[None], mask[None])
-        pixels = picture.completed(mask, outputs["completed"][0])
+        window = self._window(mask)
+        outputs = self._fill(picture.seen(BACKGROUND)[window][None], mask[window][None])
+        pixels = picture.completed(mask, outputs["completed"][0], window)
         image = picture.as_image(pixels)
         if picture.profile:
             image.info["icc_profile"] = picture.profile  # which Pillow writes
         if "layout" not in outputs:
             return image, ""
         layout = outputs["layout"][0]
-        tiles = layout_tiles(inpainting.covered(pixels, layout), layout)
+        tiles = layout_tiles(inpainting.covered(pixels[window], layout), layout)
         return image, grid(tiles, "Layout: where each entity of Attentive Normalization rules", 90)
+
+    def _window(self, mask):
+        window = inpainting.window_around(mask, int(self._max_megapixels * 1e6))
+        if window is None:
+            raise PageError(
+                f"All that is painted, with {inpainting.MARGIN} pixels around it, must span at most "
+                f"{self._max_megapixels:g} megapixels. Paint one place at a time, or start the page with a larger "
+                "--max_megapixels."
+            )
+        return window
 
     def add(self):
         """Adds the tab's components to the `gradio.Blocks` around."""
