@@ -69,15 +69,15 @@ def test_folder_that_is_there_is_refused(soak, tmp_path, caplog):
 def test_a_short_run_is_trained_exported_and_judged(soak, tmp_path, capsys):
     settings = {
         "model_dir": str(tmp_path / "run"),
-        "train_steps": 450,
-        "every": 150,
-        "params_override": [SMALL.replace("resolution=16", "resolution=8")],
+        "train_steps": 90,
+        "every": 30,
+        "params_override": [SMALL],
         "most_growth": 1000.0,
     }
     with flagsaver.flagsaver(**settings), pytest.raises(SystemExit) as caught:
         soak.main(["soak"])
     printed = capsys.readouterr().out
     assert caught.value.code == 0, printed
-    assert [line.split("|")[1].strip() for line in printed.splitlines()[2:5]] == ["150", "300", "450"]
-    assert "Bounded over 450 steps" in printed
-    assert (tmp_path / "run" / "saved_model-150" / "saved_model.pb").exists()
+    assert [line.split("|")[1].strip() for line in printed.splitlines()[2:5]] == ["30", "60", "90"]
+    assert "Bounded over 90 steps" in printed
+    assert (tmp_path / "run" / "saved_model-30" / "saved_model.pb").exists()

@@ -23,7 +23,8 @@ def write_images(folder, *names, count=8):
 
 def settings_of(folder, num_classes):
     groups = (f"task.{group}.dataset=folder,task.{group}.path={folder}" for group in ("train_data", "validation_data"))
-    return ",".join([RUN, *groups, f"task.validation_data.split=train,task.model.num_classes={num_classes}"])
+    more = f"task.validation_data.split=train,task.model.num_classes={num_classes}"
+    return ",".join([RUN.replace("mirrored", "one_device"), *groups, more])
 
 
 def refusal(caplog, *arguments):

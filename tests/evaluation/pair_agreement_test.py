@@ -92,6 +92,7 @@ def test_the_evaluator_scores_pairs_beside_their_floors(tmp_path, monkeypatch):
         task__train_data__dataset="pairs",
         task__validation_data__dataset="pairs",
         task__model__num_classes=4,
+        task__model__resolution=16,
         task__model__image_channels=3,
         task__evaluation__classifier_dir=tmp_path / "judge",
         task__evaluation__statistics_dir=tmp_path / "judge",

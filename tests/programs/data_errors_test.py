@@ -30,8 +30,12 @@ def last_error(caplog, run):
 
 
 def settings_of(folder):
-    return f"{RUN},task.model.num_classes=2," + ",".join(
-        f"task.{data}.dataset=folder,task.{data}.path={folder}" for data in ("train_data", "validation_data")
+    return (
+        RUN.replace("mirrored", "one_device")
+        + ",task.model.num_classes=2,"
+        + ",".join(
+            f"task.{data}.dataset=folder,task.{data}.path={folder}" for data in ("train_data", "validation_data")
+        )
     )
 
 
