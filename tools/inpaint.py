@@ -33,18 +33,8 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
-from tools.exported import folders
-from tools.exported.inpainting import (
-    ALL,
-    CELL,
-    MAX_PIXELS,
-    InpaintError,
-    covered,
-    decode,
-    load,
-    read_picture,
-    window_around,
-)
+from tools.exported import folders, inpainting
+from tools.exported.inpainting import InpaintError
 from tools.progress import with_progress
 from trainers.data import picture_files
 
@@ -100,7 +90,7 @@ def inpaint():
     jobs = find_jobs(FLAGS.image, FLAGS.mask)
     check_outputs(jobs)
     program.take_device()
-    fill, channels = load(FLAGS.saved_model or pretrained(), FLAGS.layouts)
+    fill, channels = inpainting.load(FLAGS.saved_model or pretrained(), FLAGS.layouts)
     batches = checked_batches(jobs, FLAGS.batch_size, channels)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
     write_all(fill, batches, channels)
@@ -208,12 +198,12 @@ def checked_batches(jobs, batch_size, channels=3):
     """
     sizes = collections.defaultdict(list)
     for (job,) in with_progress([[job] for job in jobs], "checked"):
-        picture = read_picture(job.image, channels)
+        picture = inpainting.read_picture(job.image, channels)
         read_mask(job, picture)
         sizes[picture.pixels.shape[:2]].append(job)
     batches = []
     for (height, width), same in sizes.items():
-        step = max(min(batch_size, MAX_PIXELS // (height * width)), 1)
+        step = max(min(batch_size, inpainting.MAX_PIXELS // (height * width)), 1)
         batches += [same[start : start + step] for start in range(0, len(same), step)]
     return batches
 
@@ -236,7 +226,7 @@ def read_mask(job, picture):
         grey, bright = np.zeros((height, width), np.uint8), "missing"
         grey[job.mask.top : bottom, job.mask.left : right] = 255
     else:
-        name, grey = job.mask, np.asarray(decode(job.mask).convert("RGB").convert("L"))
+        name, grey = job.mask, np.asarray(inpainting.decode(job.mask).convert("RGB").convert("L"))
         bright = "known" if job.is_inverted else "missing"
         if grey.shape != (height, width):
             raise InpaintError(
@@ -257,10 +247,10 @@ def write_all(fill, batches, channels):
     """Fills and writes all images; says in the end how long it took."""
     start, pixels, background = time.perf_counter(), 0, [int(level) for level in FLAGS.background]
     for batch in with_progress(batches, "filled"):
-        pictures = [read_picture(job.image, channels) for job in batch]
+        pictures = [inpainting.read_picture(job.image, channels) for job in batch]
         masks = np.stack([read_mask(job, picture) for job, picture in zip(batch, pictures)])
         # A large image is a batch of its own.
-        window = (len(batch) == 1 and window_around(masks[0])) or ALL
+        window = (len(batch) == 1 and inpainting.window_around(masks[0])) or inpainting.ALL
         seen = np.stack([picture.seen(background)[window] for picture in pictures])
         outputs = fill(seen, np.stack([mask[window] for mask in masks]))
         for i, (job, picture) in enumerate(zip(batch, pictures)):
@@ -273,7 +263,7 @@ def write_all(fill, batches, channels):
     logging.info(text, count, FLAGS.output_dir, seconds, pixels / 1e6 / seconds)
 
 
-def write_completed(path, picture, mask, completed, window=ALL):
+def write_completed(path, picture, mask, completed, window=inpainting.ALL):
     """Writes a result, whole or not at all, and returns it without alpha, uint8 (height, width, 3 or 1)."""
     pixels = picture.completed(mask, completed, window)
     picture.as_image(pixels).save(path + ".partial", format="PNG", icc_profile=picture.profile)
@@ -292,9 +282,9 @@ def write_layout(path, pixels, layout):
     from trainers.monitoring.pictures import layout_grid, write_png
 
     height, width = layout.shape[:2]
-    image = covered(pixels, layout) / 127.5 - 1.0
+    image = inpainting.covered(pixels, layout) / 127.5 - 1.0
     if max(image.shape) > MAX_SIDE:
-        image = image.reshape(height, CELL, width, CELL, -1).mean(axis=(1, 3))
+        image = image.reshape(height, inpainting.CELL, width, inpainting.CELL, -1).mean(axis=(1, 3))
     write_png(path, layout_grid(image[None], layout[None]))
 
 

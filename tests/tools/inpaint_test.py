@@ -269,9 +269,9 @@ def test_images_of_one_size_are_filled_together_but_few_large_ones(generator, fo
         return sorted(len(batch) for batch in tool.checked_batches(jobs, batch_size))
 
     assert sizes_of(8) == [2, 3] and sizes_of(2) == [1, 2, 2] and sizes_of(1) == [1] * 5
-    monkeypatch.setattr(tool, "MAX_PIXELS", 2 * 32 * 40)
+    monkeypatch.setattr("tools.exported.inpainting.MAX_PIXELS", 2 * 32 * 40)
     assert sizes_of(8) == [1, 2, 2]
-    monkeypatch.setattr(tool, "MAX_PIXELS", 1)
+    monkeypatch.setattr("tools.exported.inpainting.MAX_PIXELS", 1)
     assert sizes_of(8) == [1] * 5
 
 

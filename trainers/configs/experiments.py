@@ -347,11 +347,12 @@ def inpainting_photographs64():
 
 
 def inpainting_photographs128():
-    """`inpainting_photographs64` on 128 x 128 squares: the second stage, from the first one's weights.
+    """`inpainting_photographs64` on 128 x 128 squares: on its own, or as the second stage.
 
     Command: python -m trainers.train_inpainting --experiment=inpainting_photographs128 --mode=train_and_eval
-        --model_dir=runs/photographs128 --params_override=task.init_checkpoint=runs/photographs64,
-        task.train_data.path=DIR,task.validation_data.path=DIR
+        --model_dir=runs/photographs128 --params_override=task.train_data.path=DIR,task.validation_data.path=DIR
+    Second stage: add task.init_checkpoint=runs/photographs64. In maps of 64 pixels the outer taps of dilation 16 never
+    meet a pixel, so these begin here untrained.
     """
     return _photographs(128)
 
