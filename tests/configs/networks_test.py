@@ -19,7 +19,7 @@ def values(layer):
 
 
 def test_networks_have_the_shapes_of_the_configuration():
-    generator, discriminator = build_networks(small_params(task__model__num_classes=7))
+    generator, discriminator = build_networks(small_params(task__model__num_classes=7, task__model__resolution=16))
     assert [tuple(part.shape) for part in generator.inputs] == [(None, 8), (None,)]
     assert tuple(generator.outputs[0].shape) == (None, 16, 16, 1)
     assert [tuple(part.shape) for part in discriminator.inputs] == [(None, 16, 16, 1), (None,)]

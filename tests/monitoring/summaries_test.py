@@ -14,7 +14,9 @@ RANDOM = np.random.default_rng(0)
 
 
 def test_probe_views_every_layer():
-    _, discriminator = build_networks(small_params(task__model__discriminator__attention_blocks=[1, 2]))
+    _, discriminator = build_networks(
+        small_params(task__model__resolution=16, task__model__discriminator__attention_blocks=[1, 2])
+    )
     inputs = [tf.constant(RANDOM.normal(size=(4, 16, 16, 1)), tf.float32), tf.range(4)]
     layers = attentive_layers(discriminator)
     layers[1].residual_weight.assign(0.5)
