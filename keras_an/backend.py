@@ -374,26 +374,32 @@ def widen(*tensors):
     return [ops.cast(one, dtype) for one in tensors]
 
 
-def custom_gradient(forward, backward):
+def custom_gradient(forward, backward, keeps=False):
     """A function with a gradient of its own, which may be differentiated again, and in forward mode.
 
     Args:
         forward: function of tensors that returns one tensor.
         backward: function of the same tensors and the gradient of the result, that returns theirs as a tuple. It must
             be linear in that gradient.
+        keeps: whether `forward` returns a second tensor, which `backward` gets after the gradient: a constant, or None
+            where the backend computes `backward` apart from `forward`.
 
     Returns:
         A function of the same tensors.
     """
+    if keeps and keras.backend.backend() != "tensorflow":
+        return custom_gradient(lambda *arguments: forward(*arguments)[0], lambda *known: backward(*known, None))
     if keras.backend.backend() == "jax":
         return _jax_custom_gradient(forward, backward)
     if keras.backend.backend() == "torch":
         return _torch_custom_gradient(forward, backward)
     from tensorflow import custom_gradient as tensorflow_custom_gradient
 
-    return tensorflow_custom_gradient(
-        lambda *arguments: (forward(*arguments), lambda upstream: backward(*arguments, upstream))
-    )
+    def function(*arguments):
+        result, *kept = forward(*arguments) if keeps else [forward(*arguments)]
+        return result, lambda upstream: backward(*arguments, upstream, *kept)
+
+    return tensorflow_custom_gradient(function)
 
 
 def _jax_custom_gradient(forward, backward):

@@ -151,7 +151,7 @@ def regional_normalization(
     if not (is_centered or in_loops):
         values = center(values)
 
-    def moments(values, layout):
+    def moments(values, layout, known_variance=None):
         """What to subtract from the values, and mass, mean and variance of every region of the rest."""
         mass = _region_mass(layout)
         if in_loops:
@@ -167,15 +167,16 @@ def regional_normalization(
         else:
             shift, sums = None, region_sums(values, layout)
         mean = sums / mass
-        return shift, mass, mean, _region_variance(values, shift, layout, mass, mean, epsilon)
+        return shift, mass, mean, _region_variance(values, shift, layout, mass, mean, epsilon, known_variance)
 
     def forward(values, layout, beta, alpha):
         shift, _, mean, variance = moments(values, layout)
-        return normalize_regions(_less(values, shift), layout, mean, beta * ops.rsqrt(variance + epsilon), alpha)
+        scale = beta * ops.rsqrt(variance + epsilon)
+        return normalize_regions(_less(values, shift), layout, mean, scale, alpha), variance
 
-    def backward(values, layout, beta, alpha, upstream):
-        # Under XLA the moments are the forward pass's own.
-        shift, mass, mean, variance = moments(values, layout)
+    def backward(values, layout, beta, alpha, upstream, variance):
+        # XLA has once what is computed again; a graph too, but for what hangs on a conditional: that is handed over.
+        shift, mass, mean, variance = moments(values, layout, None if fuses_elementwise(values) else variance)
         centered = _less(values, shift)
         inverse = ops.rsqrt(variance + epsilon)
         scale = beta * inverse
@@ -202,7 +203,7 @@ def regional_normalization(
         )  # (batch, positions, entities)
         return values_gradient, layout_gradient, ops.sum(by_scale * inverse, axis=0), ops.sum(by_offset, axis=0)
 
-    return custom_gradient(forward, backward)(values, layout, beta, alpha)
+    return custom_gradient(forward, backward, keeps=True)(values, layout, beta, alpha)
 
 
 def _spread_moments(values, num_positions=64):
@@ -224,8 +225,8 @@ def _region_mass(layout):
     return ops.clip(ops.sum(layout, axis=1), 1e-12, math.inf)[:, :, None]  # (batch, entities, 1)
 
 
-def _region_variance(values, shift, layout, mass, mean, epsilon):
-    """`sum_p S (v - shift - mean)^2 / sum_p S`: `(batch, entities, channels)`.
+def _region_variance(values, shift, layout, mass, mean, epsilon, known=None):
+    """`sum_p S (v - shift - mean)^2 / sum_p S`: `(batch, entities, channels)`; or what is `known`, with its derivative.
 
     `E[v^2] - mean^2` is one product. It loses digits, or overflows, where a region's mean is large beside its
     deviation, as where regions lie far from each other: there the squares are taken anew about the mean of each region
@@ -235,6 +236,9 @@ def _region_variance(values, shift, layout, mass, mean, epsilon):
     squares = (_bounded_squares if fuses_elementwise(values) else ops.square)(_less(values, shift))
     variance = region_sums(squares, layout) / mass - ops.square(mean)
     variance = ops.clip(variance, 0.0, _largest(values))
+    if known is not None:
+        variance = ops.where(variance == variance, variance, ops.zeros_like(variance))  # squares may be infinite
+        return variance + ops.stop_gradient(known - variance)
     # A region of next to no mass counts as little in the output. What is not a number is not below the limit either.
     limit = DIGITS_LOST_AT * (variance + epsilon)
     holds = ops.all(ops.square(mean) * ops.clip(mass, 0.0, 1.0) <= limit)
