@@ -37,6 +37,8 @@ RUN = SMALL + (
     ",trainer.train_steps=8,trainer.steps_per_loop=4,trainer.summary_interval=4,trainer.checkpoint_interval=4"
     ",trainer.validation_interval=8,runtime.distribution_strategy=mirrored"
 )
+# Where replicas are not the point: each is traced.
+ALONE = RUN.replace("mirrored", "one_device")
 
 # Of the evaluator, in the features of a classifier.
 SCORES = {

@@ -7,9 +7,8 @@ Takes exports of `tools.export_saved_model` and `tools.convert_checkpoint`, at m
 draws; by default those in `pretrained`. A kind that is not there has no tab, and the page says so.
 
 The page listens on this machine alone unless `--host` says otherwise: it knows no passwords. It needs no network and
-sends nothing anywhere. Uploads have at most 32 MB. Of a photograph above `--max_megapixels` the
-generator sees so much around the hole. What is uploaded and shown lies in a
-temporary folder that goes with the page; nothing else is written.
+sends nothing anywhere. Uploads have at most 32 MB. Of a photograph above `--max_megapixels` the generator sees so much
+around the hole. What is uploaded and shown lies in a temporary folder that goes with the page; nothing else is written.
 """
 
 import importlib.util

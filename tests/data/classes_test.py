@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_test_case import RUN, train_gan
+from gan_test_case import ALONE, train_gan
 from trainers import configs
 from trainers.configs.schema import DataConfig, InpaintingTaskConfig, ModelConfig, TaskConfig
 from trainers.data import classes, input_pipelines
@@ -23,8 +23,7 @@ def write_images(folder, *names, count=8):
 
 def settings_of(folder, num_classes):
     groups = (f"task.{group}.dataset=folder,task.{group}.path={folder}" for group in ("train_data", "validation_data"))
-    more = f"task.validation_data.split=train,task.model.num_classes={num_classes}"
-    return ",".join([RUN.replace("mirrored", "one_device"), *groups, more])
+    return ",".join([ALONE, *groups, f"task.validation_data.split=train,task.model.num_classes={num_classes}"])
 
 
 def refusal(caplog, *arguments):

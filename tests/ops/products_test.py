@@ -44,13 +44,13 @@ def test_mix(given, table, rule, jit):
     check(mix, [given["layout"], given[table]], np.einsum(rule, given["layout"].astype(np.float64), given[table]), jit)
 
 
-def test_project(given):
+def test_project():
     """The gradient by the kernel is a sum over all rows; on TensorFlow none of each image or row of one is stored."""
     random = np.random.default_rng(1)
     features, kernel = random.normal(size=(2, 4, 7, 5)), random.normal(size=(5, 3))
-    check(project, [features.astype("float32"), kernel.astype("float32")], features @ kernel, jit=True)
     upstream = random.normal(size=(2, 4, 7, 3)).astype("float32")
     arguments = [features.astype("float32"), kernel.astype("float32")]
+    check(project, arguments, features @ kernel, jit=True)
     found = gradients(lambda *taken: ops.sum(project(*taken) * tensors([upstream])[0]), arguments, [])
     np.testing.assert_allclose(found[0], upstream @ kernel.T, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found[1], np.einsum("bhwi,bhwo->io", features, upstream), rtol=1e-4, atol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from gan_test_case import RUN, call_main, train_gan
+from gan_test_case import ALONE, call_main, train_gan
 from inpainting_test_case import SMALL
 
 
@@ -30,12 +30,8 @@ def last_error(caplog, run):
 
 
 def settings_of(folder):
-    return (
-        RUN.replace("mirrored", "one_device")
-        + ",task.model.num_classes=2,"
-        + ",".join(
-            f"task.{data}.dataset=folder,task.{data}.path={folder}" for data in ("train_data", "validation_data")
-        )
+    return f"{ALONE},task.model.num_classes=2," + ",".join(
+        f"task.{data}.dataset=folder,task.{data}.path={folder}" for data in ("train_data", "validation_data")
     )
 
 
