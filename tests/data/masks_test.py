@@ -20,7 +20,7 @@ CONFIG = MaskConfig(
     min_width=2.0,
     max_width=5.0,
 )
-KINDS = ("rectangle", "center", "strokes", "box", "blob", "border")
+KINDS = ("rectangle", "center", "strokes", "box", "blob", "border", "text")
 
 
 def draw(*kinds, num_images=200, key=(3, 4), resolution=32, folder=None, **changes):

@@ -10,7 +10,7 @@ from trainers.configs.explaining import ConfigError, nearest
 
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 _INFINITE = ("loss_upper_bound",)  # where infinity means no bound
-MASKS = ("rectangle", "center", "strokes", "box", "blob", "border", "folder")
+MASKS = ("rectangle", "center", "strokes", "box", "blob", "border", "text", "folder")
 ATTENTION = ("none", "self_attention", "attentive_normalization")
 
 

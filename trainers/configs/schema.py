@@ -191,8 +191,8 @@ class MaskConfig:
     `num_strokes` broken lines of up to `max_vertices` pieces, each up to `max_length` long, `min_width` to `max_width`
     wide and turned by up to `max_angle` degrees; "box", a rectangle of sides from `size` / 8 to `size` around a point
     anywhere, cut off at the border; "blob", a rounded outline, likewise; "border", one side of the image, up to `size`
-    / 2 wide, or all four, up to half as wide, to be painted on; "folder", images in `path`, where more than half bright
-    is missing, or with `invert` the rest.
+    / 2 wide, or all four, up to half as wide, to be painted on; "text", lines of letters `size` / 8 to `size` / 3 high;
+    "folder", images in `path`, where more than half bright is missing, or with `invert` the rest.
     """
 
     kinds: list[str] = dataclasses.field(default_factory=lambda: ["rectangle"])

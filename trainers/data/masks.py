@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.configs import schema
-from trainers.data import input_pipelines, picture_files
+from trainers.data import input_pipelines, picture_files, text_masks
 
 _WAVES = 4  # of the outline of a blob
 
@@ -25,8 +25,10 @@ def draw(config, num_images, key):
         Dictionary of float32 `(num_images, ...)` in [0, 1).
     """
     keys = tf.unstack(tf.random.experimental.stateless_split(key, 5, alg="philox"))
-    # Of a key of its own: all others are what they were before there were these kinds.
-    keys.append(tf.random.experimental.stateless_fold_in(key, tf.constant(5, tf.int64), alg="philox"))
+    # Of keys of their own: all others are what they were before there were these kinds.
+    keys += [
+        tf.random.experimental.stateless_fold_in(key, tf.constant(number, tf.int64), alg="philox") for number in (5, 6)
+    ]
     shapes = {
         "corner": (2,),
         "shrink": (2,),
@@ -34,6 +36,7 @@ def draw(config, num_images, key):
         "folder": (),
         "kind": (),
         "shape": (4 + 2 * _WAVES,),
+        "text": (text_masks.NUMBERS,),
     }
     return {
         name: tf.random.stateless_uniform((num_images, *shape), key, alg="philox")
@@ -62,6 +65,7 @@ def make(config, resolution, draws, folder=None):
         "box": lambda: boxes(config, resolution, draws["shape"]),
         "blob": lambda: blobs(config, resolution, draws["shape"]),
         "border": lambda: borders(config, resolution, draws["shape"]),
+        "text": lambda: text_masks.texts(config.size, resolution, draws["text"]),
         "folder": lambda: _from_folder(folder, draws["folder"]),
     }
     masks = tf.stack([kinds[kind]() for kind in config.kinds])  # (kinds, images, height, width, 1)
