@@ -21,6 +21,7 @@ from keras_an.ops.products import entity_products, mix, region_sums
 
 # Where the squared mean of a region is so many times its variance, their difference errs by up to a few per cent.
 DIGITS_LOST_AT = 2.0**12
+_LARGEST = 1e30  # float32 that may still be added up over many positions
 
 
 def center(values: Tensor) -> Tensor:
@@ -255,9 +256,11 @@ def _region_variance(values, shift, layout, mass, mean, epsilon, known=None):
 
 
 def _bounded_squares(values):
-    """At most what may still be added up over many positions, where the squares themselves are infinite."""
-    return ops.clip(ops.square(values), 0.0, _largest(values))
+    """Squares, at most `_largest`, where they are infinite themselves."""
+    squares, largest = ops.square(values), _largest(values)
+    # `clip` is two passes, but Keras's `minimum` makes float32 of float64 on PyTorch.
+    return ops.minimum(squares, largest) if largest == _LARGEST else ops.clip(squares, 0.0, largest)
 
 
 def _largest(values):
-    return 1e30 if wide_dtype(values.dtype) == "float32" else 1e300
+    return _LARGEST if wide_dtype(values.dtype) == "float32" else 1e300

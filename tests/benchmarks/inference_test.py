@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from gan_test_case import call_main, imported_main, trained_run
@@ -12,11 +13,12 @@ def test_table_of_a_run(tmp_path_factory, capsys):
     model_dir, _ = trained_run(tmp_path_factory)
     flags = {"batch_sizes": "2", "num_calls": 2, "formats": "saved_model"}
     call_main("tools.benchmarks.inference", model_dir=model_dir, **flags)
-    header, _, row = capsys.readouterr().out.strip().splitlines()
+    header, _, row, _, _, apart = capsys.readouterr().out.strip().splitlines()
     assert header == "| batch | Keras | Keras, one graph | SavedModel |"
     rates = re.findall(r"([\d,]+)/s, ([\d.]+) x", row)
     assert row.startswith("| 2 |") and len(rates) == 3 and rates[0][1] == "1.00"
     assert all(int(rate.replace(",", "")) > 0 for rate, _ in rates)
+    assert 0.0 <= float(re.fullmatch(r"SavedModel (\S+)", apart).group(1)) < 0.1
     memory = re.findall(r"x, (\S+) MiB", row)
     assert float(memory[0]) > 0 and float(memory[1]) >= 0
 
@@ -25,6 +27,26 @@ def test_table_tells_rates_in_times_of_keras():
     with imported_main("tools.benchmarks.inference") as module:
         text = module.table({8: {"Keras": 100.0, "SavedModel": 250.0}}, {8: {"Keras": 30.0, "SavedModel": 12.0}})
     assert text.splitlines()[-1] == "| 8 | 100/s, 1.00 x, 30 MiB | 250/s, 2.50 x, 12 MiB |"
+
+
+def test_table_of_pictures_tells_milliseconds_a_megapixel():
+    with imported_main("tools.benchmarks.inference") as module:
+        text = module.table({4: {"Keras": 2.0, "ONNX Runtime": 4.0}}, {4: {}}, pixels=500_000)
+    assert text.splitlines()[-1] == "| 4 | 1,000 ms/MP, 1.00 x | 500 ms/MP, 2.00 x |"
+
+
+def test_differences_are_in_levels():
+    with imported_main("tools.benchmarks.inference") as module:
+        bytes_found, floats_found = {"images": np.array([3, 250], np.uint8)}, {"images": np.array([-1.0, 0.5])}
+        assert module.levels_apart(bytes_found, {"images": (np.array([3.4, 247.6]), 0.0)}) == 2.0
+        assert module.levels_apart(floats_found, {"images": (np.array([-1.0, 0.4]), 0.0)}) == pytest.approx(12.75)
+
+
+def test_sides_are_of_inpainting_alone(tmp_path_factory, caplog):
+    model_dir, _ = trained_run(tmp_path_factory)
+    with pytest.raises(SystemExit) as caught:
+        call_main("tools.benchmarks.inference", model_dir=model_dir, side=64)
+    assert caught.value.code == 2 and "--side is of inpainting alone" in caplog.text
 
 
 def test_batch_size_of_nothing_is_refused(tmp_path, caplog):

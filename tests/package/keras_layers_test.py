@@ -32,7 +32,7 @@ CASES = {
         [FEATURES, LABELS],
     ),
     "Conv2D": (lambda **kwargs: layers.Conv2D(3, 3, "up", **kwargs), FEATURES),
-    "DiffusionFill": (layers.DiffusionFill, [FEATURES, MASK]),
+    "DiffusionFill": (lambda **kwargs: layers.DiffusionFill(0.5, 2, 2, **kwargs), [FEATURES, MASK]),
     "KnownPixels": (layers.KnownPixels, [FEATURES, MASK]),
     "MaskedMean": (layers.MaskedMean, [FEATURES, MASK]),
     "NearestUpsampling": (layers.NearestUpsampling, FEATURES),
@@ -43,6 +43,7 @@ ARGUMENTS = {
     "AttentiveNormalization": {"num_entities": 3},
     "ConditionalBatchNormalization": {"num_classes": 3},
     "Conv2D": {"filters": 3, "kernel_size": 3, "resampling": "down"},
+    "DiffusionFill": {"smoothing_steps": 2, "num_levels": 2},
 }
 every_layer = pytest.mark.parametrize("name", sorted(CASES))
 every_format = pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])

@@ -1,12 +1,13 @@
 """Images a second and peak memory of a run's generator: called through Keras, and of every export of it.
 
 python -m tools.benchmarks.inference --model_dir=runs/demo
-python -m tools.benchmarks.inference --model_dir=runs/inpainting --batch_sizes=1,8 --num_calls=30
+python -m tools.benchmarks.inference --model_dir=runs/inpainting --side=512 --batch_sizes=1,4 --num_calls=10
 
-Prints a Markdown table. `Keras` is the training checkpoint, called as a model, op by op; `Keras, one graph` the same
-call as a `tf.function`. SavedModel, LiteRT and ONNX are what tools.convert_checkpoint writes, on their own runtimes
-with their own defaults for threads, all in turn in one process. Memory is the peak of a process that loads one of them
-and runs it, less that of the process once it has loaded its runtime.
+Prints a Markdown table, and by how much a pixel of each export differs from Keras. `Keras` is the training checkpoint,
+called as a model, op by op; `Keras, one graph` the same call as a `tf.function`. SavedModel, LiteRT and ONNX are what
+tools.convert_checkpoint writes, on their own runtimes with their own defaults for threads, all in turn in one process.
+Memory is the peak of a process that loads one of them and runs it, less that of the process once it has loaded its
+runtime.
 """
 
 import functools
@@ -27,6 +28,12 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Images in a call.")
 flags.DEFINE_integer("num_calls", 20, "Calls of each, of whose seconds the median counts.", lower_bound=1)
+flags.DEFINE_integer(
+    "side",
+    None,
+    "Pixels of a side of pictures of inpainting; by default they are of 64 x 96.",
+    lower_bound=8,
+)
 flags.DEFINE_list("formats", ["saved_model", "litert", "onnx"], "Exports to measure.")
 
 _NAMES = {"saved_model": "SavedModel", "litert": "LiteRT", "onnx": "ONNX Runtime"}
@@ -58,6 +65,8 @@ def benchmark():
     tf.config.set_visible_devices([], "GPU")
     cpu.keep_freed_memory()
     model, serving, _ = generators.from_run(FLAGS.model_dir)
+    if FLAGS.side and serving.application != "inpainting":
+        raise program.ToolError(f"--side is of inpainting alone. {FLAGS.model_dir} is the run of a GAN.")
     exports.check_formats(FLAGS.formats, "serving_default", serving)
     with tempfile.TemporaryDirectory() as folder:
         paths = {form: os.path.join(folder, exports.FORMATS[form][0]) for form in FLAGS.formats}
@@ -67,7 +76,7 @@ def benchmark():
             exports.verify(form, path, serving, None if form == "saved_model" else "serving_default")
         probes = {"keras": serving.call_probes()[0], "served": dict(serving.probes())["serving_default"]}
         feeds = {size: {kind: _of_size(feed, size) for kind, feed in probes.items()} for size in sizes}
-        rates = {}
+        rates, apart = {}, dict.fromkeys(map(_NAMES.get, FLAGS.formats), 0.0)
         runs = {"Keras": _live(model), "Keras, one graph": _live(tf.function(model))}
         runs.update({_NAMES[form]: runtime(form, path) for form, path in paths.items()})
         for size, by_kind in feeds.items():
@@ -75,28 +84,62 @@ def benchmark():
                 name: functools.partial(run, by_kind["keras" if name.startswith("Keras") else "served"])
                 for name, run in runs.items()
             }
-            for call in calls.values():
-                call()
+            results = {name: call() for name, call in calls.items()}
+            expected = serving.expected("serving_default", by_kind["served"])
+            for name in apart:
+                apart[name] = max(apart[name], levels_apart(results[name], expected))
             rates[size] = {
                 name: size / seconds for name, seconds in interleaved_medians(calls, FLAGS.num_calls).items()
             }
         memory = {size: _memory(folder, paths, by_kind) for size, by_kind in feeds.items()}
-    print(table(rates, memory))
+    pictures = next(iter(feeds.values()))["served"].get("image")
+    print(table(rates, memory, None if pictures is None else pictures.shape[1] * pictures.shape[2]))
+    print("\nThe largest difference of a pixel to Keras, in levels of 255:")
+    print(", ".join(f"{name} {difference:.2g}" for name, difference in apart.items()))
 
 
-def table(rates, memory):
-    """Images a second, in times of Keras, and MiB, by batch size, as Markdown."""
+def levels_apart(found, expected):
+    """The largest difference of a pixel in levels of 255.
+
+    Args:
+        found: arrays by name, uint8 or float in [-1, 1].
+        expected: by the same names, pairs of a float array, in levels where what was found is uint8, and a tolerance.
+    """
+    largest = 0.0
+    for name, (value, _) in expected.items():
+        array = np.asarray(found[name])
+        difference = array - np.round(value) if array.dtype == np.uint8 else 127.5 * (array - value)
+        largest = max(largest, float(np.abs(difference).max()))
+    return largest
+
+
+def table(rates, memory, pixels=None):
+    """Images a second, in times of Keras, milliseconds a megapixel where `pixels` of an image are given, and MiB.
+
+    By batch size, as Markdown.
+    """
     names = list(next(iter(rates.values())))
     lines = ["| batch | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for size, by_name in rates.items():
-        cells = [f"{rate:,.0f}/s, {rate / by_name['Keras']:.2f} x" for rate in by_name.values()]
+        cells = [f"{_rate(rate, pixels)}, {rate / by_name['Keras']:.2f} x" for rate in by_name.values()]
         held = [f", {memory[size][name]:,.0f} MiB" if name in memory[size] else "" for name in names]
         lines.append(f"| {size} | " + " | ".join(map("".join, zip(cells, held))) + " |")
     return "\n".join(lines)
 
 
+def _rate(rate, pixels):
+    return f"{rate:,.0f}/s" if pixels is None else f"{1e9 / (rate * pixels):,.0f} ms/MP"
+
+
 def _of_size(feed, size):
-    return {name: np.resize(value, (size, *value.shape[1:])) for name, value in feed.items()}
+    """Inputs of `size` images, which are `--side` high and wide where it is given."""
+    feed = {name: np.resize(value, (size, *value.shape[1:])) for name, value in feed.items()}
+    return {name: _stretched(value, FLAGS.side) for name, value in feed.items()} if FLAGS.side else feed
+
+
+def _stretched(images, side):
+    rows, columns = (np.arange(side) * size // side for size in images.shape[1:3])
+    return images[:, rows][:, :, columns]
 
 
 def _live(model):
