@@ -18,6 +18,8 @@ SCORES = {
     "recall": "higher",
     "label_accuracy": "higher",
     "spread_ratio": None,  # of neither is more better
+    "rule_accuracy": "higher",
+    "pictures_to_90": "lower",
 }
 FLOORS = ("classifier_test_accuracy", "frechet_distance_floor", "pair_agreement_real", "pair_agreement_shuffled")
 LAYER_STATISTICS = ("rho", "layout_entropy", "entities_in_use", "region_deviation", "t", "orthogonality")

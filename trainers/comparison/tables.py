@@ -36,12 +36,12 @@ def _group(found, names, title, group):
         return "\n\n".join([*parts, "There is no step yet at which all of these have been scored."])
     images = next(p["images"] for c in found["cells"] for p in c["curve"] if p["step"] == step)
     at = values_at(found, with_curves, lambda curve, name: statistics.at_step(curve, name, step))
-    parts += _compared(at, with_curves, bases, f"At equal steps: step {step:,}, {images:,} real images")
+    parts += compared(at, with_curves, bases, f"At equal steps: step {step:,}, {images:,} real images")
     seconds = last_common_seconds(found, with_curves, step)
     if seconds is not None:
         at = values_at(found, with_curves, lambda curve, name: statistics.at_seconds(curve, name, seconds))
         told = f"At equal seconds of training: {seconds:,.0f} s of each cell's own median speed"
-        parts += _compared(at, with_curves, bases, told)
+        parts += compared(at, with_curves, bases, told)
     return "\n\n".join(parts)
 
 
@@ -79,7 +79,8 @@ def values_at(found, names, look):
     return result
 
 
-def _compared(at, names, bases, title):
+def compared(at, names, bases, title):
+    """Parts of a report: means over seeds and differences to each of `bases`; `at` is what `values_at` gives."""
     header = ["arm", "seeds", *(f"{score} {_ARROWS[results.SCORES[score]]}".strip() for score in at)]
     rows = []
     for name in names:

@@ -18,7 +18,7 @@ _SEEDS = {"train": 2020, "test": 2021}  # no picture is in both: all numbers of 
 _WAVES = 2
 _OBJECT = 3  # row, column and brightness of an object
 # hue and angle, then the objects, then direction, frequency and phase of each wave
-_NUMBERS = 2 + 2 * _OBJECT + 3 * _WAVES
+NUMBERS = 2 + 2 * _OBJECT + 3 * _WAVES
 
 
 def open_pairs(split, resolution):
@@ -39,7 +39,7 @@ def open_pairs(split, resolution):
         raise ValueError(f"The objects of `dataset: pairs` need a resolution of at least 16. Received: {resolution}")
     count = NUM_IMAGES[split]
     # NumPy keeps what this older generator draws the same for ever.
-    numbers = np.random.RandomState(_SEEDS[split]).random_sample((count, _NUMBERS)).astype(np.float32)
+    numbers = np.random.RandomState(_SEEDS[split]).random_sample((count, NUMBERS)).astype(np.float32)
     numbers, labels = tf.constant(numbers), tf.range(count) % len(CLASS_NAMES)
 
     def read(indices):

@@ -1,0 +1,75 @@
+"""After how many pictures a discriminator sees that two objects far apart do not agree, by attention, over seeds.
+
+python -m trainers.probe_rule --output_dir=runs/rule --seeds=5
+
+The discriminator of `trainers.compare --suite=pairs` learns by itself to tell agreeing pairs from others: minutes a
+cell where a GAN takes an hour, and nothing but the attention between arms. Cells that are done are skipped.
+"""
+
+import json
+import os
+import sys
+
+from absl import app, flags, logging
+
+from trainers import program
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("output_dir", None, "Folder of what comes out.", required=True)
+flags.DEFINE_string("only", "main", "Arms, or groups of arms, main and ablations.")
+flags.DEFINE_integer("seeds", 3, "Seeds of each arm.", lower_bound=1)
+flags.DEFINE_integer("train_steps", 2000, "Steps of training of a cell.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Pictures of a step, half of which agree.", lower_bound=2)
+flags.DEFINE_integer("every", 100, "Steps between looks at the test; divides --train_steps.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 1e-3, "Of Adam.", lower_bound=0.0)
+flags.DEFINE_multi_string("params_override", [], "Settings of all cells, a.b=1,c.d=x; may be given several times.")
+flags.DEFINE_bool("report", False, "Whether to make tables and plots only, and to run nothing.")
+
+
+def main(argv):
+    program.start(argv)
+    try:
+        probe()
+    except (ValueError, OSError) as error:
+        logging.debug("The probe stopped here:", exc_info=True)
+        logging.error("%s", " ".join(str(error).split()))
+        sys.exit(program.EXIT_REFUSED)
+
+
+def probe():
+    """Runs the cells of the flags that are not done, and reports after each."""
+    from trainers.comparison import grid, rule
+
+    for name in ("train_steps", "batch_size"):
+        divisor = FLAGS.every if name == "train_steps" else 2
+        if FLAGS[name].value % divisor:
+            raise ValueError(f"--{name} must be a multiple of {divisor}. Received: {FLAGS[name].value}")
+    length = rule.Length(FLAGS.train_steps, FLAGS.batch_size, FLAGS.every, FLAGS.learning_rate)
+    images = length.train_steps * length.batch_size
+    settings = grid.settings_of(FLAGS.params_override)
+    plan = grid.Plan(FLAGS.only, FLAGS.seeds, FLAGS.seeds, images, images, 1, "", settings)
+    cells, output_dir = rule.cells(plan), os.path.abspath(FLAGS.output_dir)
+    if not FLAGS.report:
+        for number, cell in enumerate(cells, 1):
+            rule.run(cell, length, output_dir)
+            logging.info("%s is done, %d of %d.", cell.name, number, len(cells))
+            report(rule.gather(plan, cells, length, output_dir), output_dir)
+    report(rule.gather(plan, cells, length, output_dir), output_dir, with_plots=True)
+
+
+def report(found, output_dir, with_plots=False):
+    """Writes `results.json`, `results.md` and plots of what is there."""
+    from trainers.comparison import plots, rule
+    from trainers.training import run_directory
+
+    os.makedirs(output_dir, exist_ok=True)
+    run_directory.write(os.path.join(output_dir, "results.json"), json.dumps(found, indent=1) + "\n")
+    run_directory.write(os.path.join(output_dir, "results.md"), rule.report(found))
+    if with_plots:
+        paths = plots.draw(found, [], output_dir)
+        logging.info("Tables: %s/results.md; plots: %d in %s/plots", output_dir, len(paths), output_dir)
+
+
+if __name__ == "__main__":
+    app.run(main)
