@@ -27,9 +27,9 @@ def test_seed_comes_after_seed_and_ablations_last():
 def test_ablations_end_at_a_step_at_which_the_others_are_scored():
     found = cells()
     interval = int(found[0].settings["trainer.validation_interval"])
-    assert found[0].train_steps == 1000 and found[0].images_per_step == 64 and interval == 250
+    assert found[0].train_steps == 500 and found[0].images_per_step == 128 and interval == 125
     assert {cell.train_steps for cell in found if cell.arm.group == grid.ABLATIONS} == {interval}
-    assert {cell.settings["trainer.validation_interval"] for cell in found} == {"250"}
+    assert {cell.settings["trainer.validation_interval"] for cell in found} == {"125"}
 
 
 @pytest.mark.parametrize("suite", grid.SUITES)

@@ -43,8 +43,9 @@ def cells(plan):
     found, seen = [], {}
     for cell in grid.cells(SUITE, plan, judge_dir=""):
         task = _params(cell).task
-        key = str((task.model.attention != "none" and task.model.discriminator.attention_blocks, task.losses))
-        key += str((task.model.attention, task.model.discriminator))
+        network, attention = task.model.discriminator, task.model.attention
+        has_attention = attention != "none" and network.attention_blocks
+        key = str((attention, network, task.losses)) if has_attention else "none"
         if seen.setdefault(key, cell.arm.name) == cell.arm.name:
             found.append(cell)
     return found
@@ -76,8 +77,14 @@ def gather(plan, found, length, output_dir):
     }
 
 
-_NOTHING = {"curve": [], "layers": {}, "images_per_second": None, "parameters": {}}
-_NOTHING.update(peak_memory_mb=None, wall_seconds=None)
+_NOTHING = {
+    "curve": [],
+    "layers": {},
+    "images_per_second": None,
+    "parameters": {},
+    "peak_memory_mb": None,
+    "wall_seconds": None,
+}
 
 
 def draw(generator, count, resolution):
