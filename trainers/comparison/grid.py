@@ -28,8 +28,8 @@ class Suite:
 
 SUITES = {
     "digits": Suite("gan_digits32", 89_600, 89_600, 4),
-    "pairs": Suite("gan_pairs32", 320_000, 160_000, 5),
-    "pairs64": Suite("gan_pairs64", 320_000, 160_000, 5),
+    "pairs": Suite("gan_pairs32", 640_000, 320_000, 8),
+    "pairs64": Suite("gan_pairs64", 640_000, 320_000, 8),
     "cifar10": Suite("gan_cifar10_small", 1_000_000, 500_000, 8),
 }
 

@@ -158,11 +158,11 @@ def _pairs(resolution, generator_blocks):
             evaluation=schema.EvaluationConfig(num_samples=4000, classifier_epochs=2, intra_class=True),
         ),
         trainer=schema.TrainerConfig(
-            train_steps=2500,
+            train_steps=5000,
             steps_per_loop=25,
             checkpoint_interval=250,
             summary_interval=125,
-            validation_interval=500,
+            validation_interval=625,
             max_to_keep=2,
             discriminator_steps=2,
             generator_optimizer=schema.OptimizerConfig(learning_rate=5e-4),
