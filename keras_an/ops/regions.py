@@ -21,7 +21,6 @@ from keras_an.ops.products import entity_products, mix, region_sums
 
 # Where the squared mean of a region is so many times its variance, their difference errs by up to a few per cent.
 DIGITS_LOST_AT = 2.0**12
-_LARGEST = 1e30  # float32 that may still be added up over many positions
 
 
 def center(values: Tensor) -> Tensor:
@@ -170,6 +169,17 @@ def regional_normalization(
         mean = sums / mass
         return shift, mass, mean, _region_variance(values, shift, layout, mass, mean, epsilon, known_variance)
 
+    def square_products(centered, weights, mass, mean, variance):
+        """`entity_products` of the squares, of which none is infinite: their sum over all regions tells whether one is."""
+        if fuses_elementwise(centered):
+            return entity_products(_bounded_squares(centered), weights)
+        squares, largest = ops.square(centered), _largest(centered)
+        return branch(
+            ops.sum(mass * (variance + ops.square(mean))) < largest,
+            lambda: entity_products(squares, weights),
+            lambda: entity_products(ops.clip(squares, 0.0, largest), weights),
+        )
+
     def forward(values, layout, beta, alpha):
         shift, _, mean, variance = moments(values, layout)
         scale = beta * ops.rsqrt(variance + epsilon)
@@ -199,7 +209,7 @@ def regional_normalization(
             entity_products(weighted, scale)
             + entity_products(upstream, alpha - mean * scale)
             + entity_products(values, level, shift)
-            + entity_products(_bounded_squares(centered), 0.5 * slope)
+            + square_products(centered, 0.5 * slope, mass, mean, variance)
             + constant[:, None]
         )  # (batch, positions, entities)
         return values_gradient, layout_gradient, ops.sum(by_scale * inverse, axis=0), ops.sum(by_offset, axis=0)
@@ -256,11 +266,9 @@ def _region_variance(values, shift, layout, mass, mean, epsilon, known=None):
 
 
 def _bounded_squares(values):
-    """Squares, at most `_largest`, where they are infinite themselves."""
-    squares, largest = ops.square(values), _largest(values)
-    # `clip` is two passes, but Keras's `minimum` makes float32 of float64 on PyTorch.
-    return ops.minimum(squares, largest) if largest == _LARGEST else ops.clip(squares, 0.0, largest)
+    """At most what may still be added up over many positions, where the squares themselves are infinite."""
+    return ops.clip(ops.square(values), 0.0, _largest(values))
 
 
 def _largest(values):
-    return _LARGEST if wide_dtype(values.dtype) == "float32" else 1e300
+    return 1e30 if wide_dtype(values.dtype) == "float32" else 1e300
