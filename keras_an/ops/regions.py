@@ -170,7 +170,7 @@ def regional_normalization(
         return shift, mass, mean, _region_variance(values, shift, layout, mass, mean, epsilon, known_variance)
 
     def square_products(centered, weights, mass, mean, variance):
-        """`entity_products` of the squares, of which none is infinite: their sum over all regions tells whether one is."""
+        """`entity_products` of the squares; their sum over all regions tells whether one of them is infinite."""
         if fuses_elementwise(centered):
             return entity_products(_bounded_squares(centered), weights)
         squares, largest = ops.square(centered), _largest(centered)
