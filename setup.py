@@ -34,7 +34,7 @@ TRAIN = [
     *TENSORBOARD,
     "importlib-resources>=5.4,<8",  # TensorFlow Datasets imports it, but does not say so
     "omegaconf>=2.3,<2.5",
-    "Pillow>=10.1,<14",  # decodes WebP, which TensorFlow 2.15 does not
+    "Pillow>=10.1,<14",  # decodes WebP, which TensorFlow 2.15 does not, and has a font of any size
     "PyYAML>=6,<7",
     "scikit-learn>=1.3,<1.10",
     "tensorflow-datasets>=4.9.3,<4.10",

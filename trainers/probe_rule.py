@@ -2,8 +2,8 @@
 
 python -m trainers.probe_rule --output_dir=runs/rule --seeds=5
 
-The discriminator of `trainers.compare --suite=pairs` learns by itself to tell agreeing pairs from others: minutes a
-cell where a GAN takes an hour, and nothing but the attention between arms. Cells that are done are skipped.
+The discriminator of `trainers.compare --suite=pairs` learns, without a generator, to tell pairs that agree from others.
+A cell takes minutes where a GAN takes an hour. Arms differ in the attention alone. Cells that are done are skipped.
 """
 
 import json
@@ -21,9 +21,10 @@ flags.DEFINE_string("only", "main", "Arms, or groups of arms, main and ablations
 flags.DEFINE_integer("seeds", 3, "Seeds of each arm.", lower_bound=1)
 flags.DEFINE_integer("train_steps", 2000, "Steps of training of a cell.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Pictures of a step, half of which agree.", lower_bound=2)
-flags.DEFINE_integer("every", 100, "Steps between looks at the test; divides --train_steps.", lower_bound=1)
-flags.DEFINE_float("learning_rate", 1e-3, "Of Adam.", lower_bound=0.0)
-flags.DEFINE_multi_string("params_override", [], "Settings of all cells, a.b=1,c.d=x; may be given several times.")
+flags.DEFINE_integer("test_interval", 100, "Steps between looks at the test; divides --train_steps.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 1e-3, "Of Adam.")
+flags.DEFINE_integer("threads", 1, "Threads of TensorFlow.", lower_bound=1)
+flags.DEFINE_multi_string("params_override", [], "Settings of all discriminators, a.b=1,c.d=x.")
 flags.DEFINE_bool("report", False, "Whether to make tables and plots only, and to run nothing.")
 
 
@@ -39,23 +40,29 @@ def main(argv):
 
 def probe():
     """Runs the cells of the flags that are not done, and reports after each."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(FLAGS.threads)  # before TensorFlow is imported
     from trainers.comparison import grid, rule
 
-    for name in ("train_steps", "batch_size"):
-        divisor = FLAGS.every if name == "train_steps" else 2
-        if FLAGS[name].value % divisor:
-            raise ValueError(f"--{name} must be a multiple of {divisor}. Received: {FLAGS[name].value}")
-    length = rule.Length(FLAGS.train_steps, FLAGS.batch_size, FLAGS.every, FLAGS.learning_rate)
-    images = length.train_steps * length.batch_size
+    if FLAGS.train_steps % FLAGS.test_interval:
+        raise ValueError(
+            f"--train_steps must be a multiple of --test_interval, {FLAGS.test_interval}. Received: {FLAGS.train_steps}"
+        )
+    if FLAGS.batch_size % 2:
+        raise ValueError(f"--batch_size must be even. Received: {FLAGS.batch_size}")
+    if not FLAGS.learning_rate > 0:
+        raise ValueError(f"--learning_rate must be above 0. Received: {FLAGS.learning_rate}")
+    recipe = rule.Recipe(FLAGS.train_steps, FLAGS.batch_size, FLAGS.test_interval, FLAGS.learning_rate)
+    images = recipe.train_steps * recipe.batch_size
     settings = grid.settings_of(FLAGS.params_override)
     plan = grid.Plan(FLAGS.only, FLAGS.seeds, FLAGS.seeds, images, images, 1, "", settings)
     cells, output_dir = rule.cells(plan), os.path.abspath(FLAGS.output_dir)
     if not FLAGS.report:
         for number, cell in enumerate(cells, 1):
-            rule.run(cell, length, output_dir)
+            rule.run(cell, recipe, output_dir)
             logging.info("%s is done, %d of %d.", cell.name, number, len(cells))
-            report(rule.gather(plan, cells, length, output_dir), output_dir)
-    report(rule.gather(plan, cells, length, output_dir), output_dir, with_plots=True)
+            report(rule.gather(plan, cells, recipe, output_dir), output_dir)
+    report(rule.gather(plan, cells, recipe, output_dir), output_dir, with_plots=True)
 
 
 def report(found, output_dir, with_plots=False):

@@ -135,8 +135,9 @@ def regional_normalization(
     with regions up to 1e4 from each other. The rounding of inputs in half precision comes on top.
 
     Args:
-        values: float32 `(batch, positions, channels)`.
-        layout: float32 `(batch, positions, entities)`, at least 0.
+        values: float32 `(batch, positions, channels)`. Where a layout is 0 in all regions, as at padding, their squares
+            must be finite.
+        layout: float32 `(batch, positions, entities)`, at least 0, of sum 1 or 0.
         beta: float32 `(entities, channels)`.
         alpha: float32 `(entities, channels)`.
         epsilon: positive float.
@@ -169,13 +170,13 @@ def regional_normalization(
         mean = sums / mass
         return shift, mass, mean, _region_variance(values, shift, layout, mass, mean, epsilon, known_variance)
 
-    def square_products(centered, weights, mass, mean, variance):
-        """`entity_products` of the squares; their sum over all regions tells whether one of them is infinite."""
+    def square_products(centered, weights, are_finite):
+        """`entity_products` of the squares."""
         if fuses_elementwise(centered):
             return entity_products(_bounded_squares(centered), weights)
         squares, largest = ops.square(centered), _largest(centered)
         return branch(
-            ops.sum(mass * (variance + ops.square(mean))) < largest,
+            are_finite,
             lambda: entity_products(squares, weights),
             lambda: entity_products(ops.clip(squares, 0.0, largest), weights),
         )
@@ -202,6 +203,8 @@ def regional_normalization(
         values_gradient = (
             upstream * mix(layout, scale) + centered * mix(layout, slope) + mix(layout, level)
         )  # (batch, positions, channels)
+        # A position's shares of all regions add up to 1: this is the sum of all squares.
+        are_finite = ops.sum(mass * (variance + ops.square(mean))) < _largest(values)
         constant = ops.sum(
             0.5 * (slope * mean * mean - slope * variance) - by_mean * mean, axis=-1
         )  # (batch, entities)
@@ -209,7 +212,7 @@ def regional_normalization(
             entity_products(weighted, scale)
             + entity_products(upstream, alpha - mean * scale)
             + entity_products(values, level, shift)
-            + square_products(centered, 0.5 * slope, mass, mean, variance)
+            + square_products(centered, 0.5 * slope, are_finite)
             + constant[:, None]
         )  # (batch, positions, entities)
         return values_gradient, layout_gradient, ops.sum(by_scale * inverse, axis=0), ops.sum(by_offset, axis=0)

@@ -42,6 +42,19 @@ def test_differences_are_in_levels():
         assert module.levels_apart(floats_found, {"images": (np.array([-1.0, 0.4]), 0.0)}) == pytest.approx(12.75)
 
 
+def test_an_export_that_is_no_number_is_not_the_same():
+    with imported_main("tools.benchmarks.inference") as module:
+        found = {"images": np.array([np.nan, 0.5]), "more": np.array([0.0])}
+        assert np.isnan(module.levels_apart(found, {"images": (np.zeros(2), 0.0), "more": (np.zeros(1), 0.0)}))
+
+
+def test_pictures_are_stretched_to_the_side():
+    with imported_main("tools.benchmarks.inference") as module:
+        picture = np.arange(6).reshape(1, 2, 3, 1)
+        found = module._stretched(picture, 6)
+    np.testing.assert_array_equal(found, picture.repeat(3, axis=1).repeat(2, axis=2))
+
+
 def test_sides_are_of_inpainting_alone(tmp_path_factory, caplog):
     model_dir, _ = trained_run(tmp_path_factory)
     with pytest.raises(SystemExit) as caught:

@@ -44,12 +44,12 @@ def test_pictures_are_counted_to_where_the_curve_first_crosses(shares, expected)
     assert found == (None if expected is None else pytest.approx(expected))
 
 
-def test_a_cell_learns_and_is_not_trained_again(tmp_path, monkeypatch):
+def test_a_cell_learns_and_is_not_trained_again(tmp_path, monkeypatch, caplog):
     flags = {
         "only": "attentive_normalization",
         "seeds": 1,
         "train_steps": 4,
-        "every": 2,
+        "test_interval": 2,
         "batch_size": 8,
         "params_override": "task.model.discriminator.base_channels=2,task.model.discriminator.num_entities=2",
     }
@@ -64,13 +64,23 @@ def test_a_cell_learns_and_is_not_trained_again(tmp_path, monkeypatch):
     monkeypatch.setattr(rule, "_train", lambda *_: pytest.fail("trained again"))
     call_main("trainers.probe_rule", output_dir=tmp_path, **{**flags, "seeds": 2, "report": "true"})
     assert "1 of 2 cells are done" in (tmp_path / "results.md").read_text()
+    before = (tmp_path / "results.md").read_text()
+    with pytest.raises(SystemExit) as caught:
+        call_main("trainers.probe_rule", output_dir=tmp_path, **{**flags, "learning_rate": 0.01})
+    assert caught.value.code == 2 and "has a cell of other flags" in caplog.text
+    assert (tmp_path / "results.md").read_text() == before
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"train_steps": 150}, "--train_steps must be a multiple of 100. Received: 150"),
-        ({"batch_size": 3}, "--batch_size must be a multiple of 2. Received: 3"),
+        ({"train_steps": 150}, "--train_steps must be a multiple of --test_interval, 100. Received: 150"),
+        ({"batch_size": 3}, "--batch_size must be even. Received: 3"),
+        ({"learning_rate": 0.0}, "--learning_rate must be above 0. Received: 0.0"),
+        (
+            {"params_override": "trainer.discriminator_optimizer.learning_rate=1"},
+            "where no GAN is trained. Received: trainer.discriminator_optimizer.learning_rate",
+        ),
         ({"only": "nothing"}, "--only must name arms of the suite pairs"),
     ],
 )

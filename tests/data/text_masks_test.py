@@ -44,10 +44,16 @@ def test_lines_stand_one_below_the_other_around_the_point(draw, tops):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_a_turn_is_about_the_point_and_of_at_most_30_degrees():
-    rows, columns = np.nonzero(mask_of("..........", turn=0.999999))
-    (_, slope), *_ = np.linalg.eigh(np.cov(columns, rows))
-    assert np.degrees(np.arctan2(np.diff(rows[[0, -1]]), np.diff(columns[[0, -1]])))[0] == pytest.approx(30.0, abs=3.0)
+@pytest.mark.parametrize(("draw", "degrees"), [(0.0, -30.0), (0.75, 3.75), (0.999999, 30.0)])
+def test_a_turn_is_about_the_point_and_of_at_most_30_degrees(draw, degrees):
+    rows, columns = np.nonzero(mask_of("............", turn=draw))
+    _, axes = np.linalg.eigh(np.cov(columns, rows))
+    along, down = axes[:, 1] * np.sign(axes[0, 1])
+    assert np.degrees(np.arctan2(down, along)) == pytest.approx(degrees, abs=1.0)
+    # Full stops stand below the middle of their line, by a quarter of its height but for half of their own.
+    below = np.radians(degrees)
+    middle = [POINT + 6.5 * np.cos(below), POINT - 6.5 * np.sin(below)]
+    np.testing.assert_allclose([rows.mean() + 0.5, columns.mean() + 0.5], middle, atol=1.5)
 
 
 def test_blanks_hide_the_point_alone():

@@ -280,3 +280,17 @@ def test_gradients_of_far_regions_are_the_automatic_ones(jit):
     found = gradients(loss_of(regional_normalization), arguments, [], jit=jit)
     for ours, expected in zip(found, gradients(loss_of(explicit), arguments, [], jit=jit)):
         np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_one_infinite_square_in_an_ordinary_map_leaves_gradients_finite(arguments, jit):
+    values, layout, beta, alpha = (np.array(argument) for argument in arguments)
+    values[0, 3, 1] = 1e20
+    weighting = tensors(np.random.default_rng(4).normal(size=values.shape).astype(np.float32))
+    found = gradients(
+        lambda *arguments: ops.sum(regional_normalization(*arguments, 1e-3) * weighting),
+        [values, layout, beta, alpha],
+        [],
+        jit=jit,
+    )
+    assert all(np.isfinite(gradient).all() for gradient in found) and np.abs(found[1]).max() > 0

@@ -32,13 +32,16 @@ CASES = {
         [FEATURES, LABELS],
     ),
     "Conv2D": (lambda **kwargs: layers.Conv2D(3, 3, "up", **kwargs), FEATURES),
-    "DiffusionFill": (lambda **kwargs: layers.DiffusionFill(0.5, 2, 2, **kwargs), [FEATURES, MASK]),
+    "DiffusionFill": (
+        lambda **kwargs: layers.DiffusionFill(smoothing_steps=2, num_levels=2, **kwargs),  # which is fast
+        [FEATURES, MASK],
+    ),
     "KnownPixels": (layers.KnownPixels, [FEATURES, MASK]),
     "MaskedMean": (layers.MaskedMean, [FEATURES, MASK]),
     "NearestUpsampling": (layers.NearestUpsampling, FEATURES),
     "SelfAttention": (layers.SelfAttention, FEATURES),
 }
-# What a constructor must be given.
+# What the constructors above are given.
 ARGUMENTS = {
     "AttentiveNormalization": {"num_entities": 3},
     "ConditionalBatchNormalization": {"num_classes": 3},

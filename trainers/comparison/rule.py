@@ -21,25 +21,38 @@ from trainers.data import pairs_source
 from trainers.training import run_directory
 
 SUITE = "pairs"
-SCORES = ("rule_accuracy", "pictures_to_90")
+ACCURACY, PICTURES_TO_90 = "rule_accuracy", "pictures_to_90"  # names in `results.SCORES`
 TEST_PICTURES = 4000
 _TEST_SEED = 2**20  # of no cell
+_TEST_BATCH_SIZE = 500
 _HUE_AND_ANGLE = 2
-_PART = 500  # pictures of the test at a time
+_WITH_AN_EFFECT = ("task.model.attention", "task.model.discriminator.", "task.losses.orthogonal_weight")
 
 
 @dataclasses.dataclass(frozen=True)
-class Length:
-    """How long a cell is: steps of training, pictures in each, steps between looks at the test, and Adam's rate."""
+class Recipe:
+    """How a cell is trained.
+
+    train_steps: steps. batch_size: pictures of a step, an even number. test_interval: steps between two looks at the
+    test, which divides `train_steps`. learning_rate: of Adam.
+    """
 
     train_steps: int
     batch_size: int
-    every: int
+    test_interval: int
     learning_rate: float
 
 
 def cells(plan):
-    """The cells of `grid.cells` in which the discriminator is none that an arm before has."""
+    """The cells of `grid.cells`, without arms whose discriminator is that of an earlier arm.
+
+    Raises:
+        GridError: where a setting of `plan` changes nothing here.
+    """
+    for key in plan.settings:
+        if not key.startswith(_WITH_AN_EFFECT):
+            known = ", ".join(_WITH_AN_EFFECT)
+            raise grid.GridError(f"--params_override may change {known} here, where no GAN is trained. Received: {key}")
     found, seen = [], {}
     for cell in grid.cells(SUITE, plan, judge_dir=""):
         task = _params(cell).task
@@ -51,30 +64,56 @@ def cells(plan):
     return found
 
 
-def run(cell, length, output_dir):
+def run(cell, recipe, output_dir):
     """Trains a cell's discriminator and writes what came out; where that is there already, nothing is done."""
-    path = _path(cell, output_dir)
-    if not os.path.exists(path):
+    if _load(cell, recipe, output_dir) is None:
+        path = _path(cell, output_dir)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        run_directory.write(path, json.dumps(_train(cell, length)) + "\n")
+        start = time.monotonic()
+        outcome = _train(cell, recipe)
+        outcome.update(made_by=_made_by(cell, recipe), wall_seconds=time.monotonic() - start)
+        run_directory.write(path, json.dumps(outcome) + "\n")
 
 
-def gather(plan, found, length, output_dir):
-    """What there is, in the form of `results.gather`, for its tables and plots."""
-    done = [cell for cell in found if os.path.exists(_path(cell, output_dir))]
+def gather(plan, found, recipe, output_dir):
+    """What there is, in the form of `results.gather`, for its tables and plots.
+
+    Raises:
+        GridError: where a cell of the folder was made by another recipe or other settings.
+    """
     rows = []
-    for cell in done:
-        with open(_path(cell, output_dir), encoding="utf-8") as file:
-            rows.append({"arm": cell.arm.name, "seed": cell.seed, "is_done": True, **json.load(file)})
-    waiting = [{"arm": c.arm.name, "seed": c.seed, "is_done": False, **_NOTHING} for c in found if c not in done]
+    for cell in found:
+        outcome = _load(cell, recipe, output_dir)
+        rows.append({"arm": cell.arm.name, "seed": cell.seed, "is_done": outcome is not None, **(outcome or _NOTHING)})
     return {
         "suite": f"The rule of {SUITE}",
+        "seen": "pictures",
         "plan": vars(plan),
-        "length": dataclasses.asdict(length),
+        "recipe": dataclasses.asdict(recipe),
         "arms": {cell.arm.name: {"group": cell.arm.group, "meaning": cell.arm.meaning} for cell in found},
         "floors": {},
-        "cells": rows + waiting,
+        "cells": rows,
     }
+
+
+def _load(cell, recipe, output_dir):
+    """What a cell came to, None where it is not done."""
+    path = _path(cell, output_dir)
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        outcome = json.load(file)
+    if outcome["made_by"] != _made_by(cell, recipe):
+        raise grid.GridError(
+            f"--output_dir has a cell of other flags, which would be mixed with these: {path} was made by "
+            f"{outcome['made_by']}. Received: {_made_by(cell, recipe)}"
+        )
+    return outcome
+
+
+def _made_by(cell, recipe):
+    settings = {key: value for key, value in cell.settings.items() if key.startswith(_WITH_AN_EFFECT)}
+    return {**dataclasses.asdict(recipe), "settings": settings}
 
 
 _NOTHING = {
@@ -88,7 +127,7 @@ _NOTHING = {
 
 
 def draw(generator, count, resolution):
-    """Pictures, the first half of which agree.
+    """Draws pictures; in the first `count / 2` of them the two objects agree.
 
     Args:
         generator: `tf.random.Generator`.
@@ -121,16 +160,16 @@ def report(found):
             took[cell["arm"]][cell["seed"]] = pictures
     bases = [name for name in grid.BASELINES if name in names]
     title = "Pictures seen until 90 % of the test are right, of the seeds that come to it"
-    parts = tables.compared({SCORES[1]: took}, names, bases, title) if any(took.values()) else []
+    parts = tables.compared({PICTURES_TO_90: took}, names, bases, title) if any(took.values()) else []
     return "\n\n".join([tables.report(found), *parts]) + "\n"
 
 
 def pictures_to(curve, share=0.9):
     """Pictures seen when the accuracy first was `share`, in a line between looks; None where it never was."""
-    before = {"images": 0, "rule_accuracy": 0.5}
+    before = {"images": 0, ACCURACY: 0.5}
     for point in curve:
-        if point["rule_accuracy"] >= share:
-            part = (share - before["rule_accuracy"]) / (point["rule_accuracy"] - before["rule_accuracy"])
+        if point[ACCURACY] >= share:
+            part = (share - before[ACCURACY]) / (point[ACCURACY] - before[ACCURACY])
             return before["images"] + part * (point["images"] - before["images"])
         before = point
     return None
@@ -144,21 +183,21 @@ def _path(cell, output_dir):
     return os.path.join(output_dir, "cells", f"{cell.name}.json")
 
 
-def _train(cell, length):
+def _train(cell, recipe):
     params = _params(cell)
     resolution = params.task.model.resolution
     keras.backend.clear_session()
     keras.utils.set_random_seed(cell.seed)
     _, network = build_networks(params)
-    optimizer = keras.optimizers.Adam(length.learning_rate)
+    optimizer = keras.optimizers.Adam(recipe.learning_rate)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     generator = tf.random.Generator.from_seed(cell.seed)
     test = [part.numpy() for part in draw(tf.random.Generator.from_seed(_TEST_SEED), TEST_PICTURES, resolution)]
 
     @tf.function
     def steps():
-        for _ in tf.range(length.every):
-            pictures, labels, agree = draw(generator, length.batch_size, resolution)
+        for _ in tf.range(recipe.test_interval):
+            pictures, labels, agree = draw(generator, recipe.batch_size, resolution)
             with tf.GradientTape() as tape:
                 logits = tf.reshape(network([pictures, labels], training=True), (-1, 1))
                 total = tf.add_n([loss(agree[:, None], logits), *network.losses])
@@ -172,13 +211,16 @@ def _train(cell, length):
 
     optimizer.build(network.trainable_variables)
     curve, seconds = [], []
-    for step in range(length.every, length.train_steps + 1, length.every):
+    for step in range(recipe.test_interval, recipe.train_steps + 1, recipe.test_interval):
         start = time.monotonic()
         steps()
         seconds.append(time.monotonic() - start)
-        right = [is_right(*(part[i : i + _PART] for part in test)) for i in range(0, TEST_PICTURES, _PART)]
-        curve.append({"step": step, "images": step * length.batch_size, "rule_accuracy": float(np.mean(right))})
-    speed = length.every * length.batch_size / float(np.median(seconds))
+        right = [
+            is_right(*(part[i : i + _TEST_BATCH_SIZE] for part in test))
+            for i in range(0, TEST_PICTURES, _TEST_BATCH_SIZE)
+        ]
+        curve.append({"step": step, "images": step * recipe.batch_size, ACCURACY: float(np.mean(right))})
+    speed = recipe.test_interval * recipe.batch_size / float(np.median(seconds))
     for point in curve:
         point["seconds"] = point["images"] / speed
     layers = {f"discriminator/{layer.name}": {"rho": float(layer.rho)} for layer in models.attentive_layers(network)}
@@ -187,6 +229,5 @@ def _train(cell, length):
         "curve": curve,
         "images_per_second": speed,
         "parameters": {"discriminator": sum(int(np.prod(v.shape)) for v in network.trainable_variables)},
-        "wall_seconds": sum(seconds),
         "layers": layers,
     }

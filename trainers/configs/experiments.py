@@ -125,7 +125,10 @@ def gan_pairs32():
 
     Command: python -m trainers.train_gan --experiment=gan_pairs32 --mode=train_and_eval --model_dir=runs/pairs
     Variants: `python -m trainers.compare --suite=pairs` runs all that are compared.
-    Cost and result: not run to its end. `pair_agreement` of real pictures is 1.00, with halves shuffled 0.02.
+    Cost and result: not run to its end. `pair_agreement` of real pictures is 1.00, with halves shuffled 0.02. Without
+    attention, seed 1: a Fréchet distance of 183 and a spread of 0.99 after 64,000 pictures. By the hinge loss with
+    spectral norms it fell into a few pictures: 415 after 120,000 and 693 after 200,000, at a spread of 0.5. With five
+    updates of the discriminator in a step, rather than two, it was 213 after 96,000.
     """
     return _pairs(32, [2])
 
@@ -151,7 +154,6 @@ def _pairs(resolution, generator_blocks):
                     base_channels=16, attention_blocks=[1], spectral_normalization=False
                 ),
             ),
-            # With the hinge loss and spectral norms most seeds fall into a few pictures.
             losses=schema.LossesConfig(type="wasserstein"),
             train_data=schema.DataConfig(dataset="pairs", global_batch_size=64),
             validation_data=schema.DataConfig(dataset="pairs", split="test", global_batch_size=100),

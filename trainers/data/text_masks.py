@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 _LINES, _LETTERS = 3, 12
 # Row, column, height, turn and number of the lines, then their letters.
 NUMBERS = 5 + _LINES * _LETTERS
-# A fifth are blanks, between words.
+# Without letters too wide for a cell. A fifth are blanks, between words.
 _ALPHABET = "ABCDEFGHIJKLNOPRSTUVXYZabcdefghijklnoprstuvxyz0123456789.,!?&" + 15 * " "
 _ROWS, _COLUMNS = 32, 24  # of the picture of a letter
 _LARGEST_TURN = math.pi / 6.0
