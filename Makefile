@@ -38,8 +38,7 @@ TF_KERAS_DIFFERENCES := $(TRAINER_TESTS) $(patsubst %,tests/package/%_test.py,ba
 JAX_DIFFERENCES := $(filter-out tests/models,$(LAYER_TESTS)) $(patsubst %,tests/models/%_test.py,all_networks layouts folding) \
 	tests/benchmarks/layer_test.py::test_refuses_jax_without_jit
 # What can differ between TensorFlow 2.15 and the other stacks: the layer package, TensorFlow Addons, TF-GAN as a package, files of
-# the other Keras, and one run of each trainer and its export; files of
-# the other Keras are runs that go on.
+# the other Keras, which are runs that go on, and one run of each trainer with its export.
 TF215_DIFFERENCES := $(LAYER_TESTS) $(addprefix tests/,configs/other_keras_test.py evaluation/tfgan_test.py \
 	training/optimizers_test.py \
 	programs/train_gan_test.py::test_run_leaves_checkpoints_pictures_and_its_configuration \

@@ -6,7 +6,6 @@ Each cell of the grid, an arm with a seed, is a run of `trainers.train_gan` in a
 goes on where it was stopped; with `--report` it only makes tables and plots of what is there.
 """
 
-import json
 import os
 import sys
 
@@ -85,12 +84,9 @@ def compare():
 def report(plan, cells, output_dir, with_plots=True):
     """Writes `results.json`, `results.md` and plots of what is there."""
     from trainers.comparison import plots, results, tables
-    from trainers.training import run_directory
 
-    os.makedirs(output_dir, exist_ok=True)
     found = results.gather(FLAGS.suite, plan, cells, output_dir)
-    run_directory.write(os.path.join(output_dir, "results.json"), json.dumps(found, indent=1) + "\n")
-    run_directory.write(os.path.join(output_dir, "results.md"), tables.report(found))
+    results.write(found, tables.report(found), output_dir)
     if with_plots:
         paths = plots.draw(found, cells, output_dir)
         logging.info("Tables: %s/results.md; plots: %d in %s/plots", output_dir, len(paths), output_dir)

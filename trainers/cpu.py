@@ -47,3 +47,8 @@ def _cpu_flags():
             return set(next((line for line in file if line.startswith("flags")), "").split())
     except OSError:
         return set()
+
+
+def thread_variables(threads):
+    """The environment in which TensorFlow, where it is not imported yet, uses so many threads: strings by name."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))

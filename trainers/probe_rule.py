@@ -6,13 +6,12 @@ The discriminator of `trainers.compare --suite=pairs` learns, without a generato
 A cell takes minutes where a GAN takes an hour. Arms differ in the attention alone. Cells that are done are skipped.
 """
 
-import json
 import os
 import sys
 
 from absl import app, flags, logging
 
-from trainers import program
+from trainers import cpu, program
 
 FLAGS = flags.FLAGS
 
@@ -40,8 +39,7 @@ def main(argv):
 
 def probe():
     """Runs the cells of the flags that are not done, and reports after each."""
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[name] = str(FLAGS.threads)  # before TensorFlow is imported
+    os.environ.update(cpu.thread_variables(FLAGS.threads))
     from trainers.comparison import grid, rule
 
     if FLAGS.train_steps % FLAGS.test_interval:
@@ -67,12 +65,9 @@ def probe():
 
 def report(found, output_dir, with_plots=False):
     """Writes `results.json`, `results.md` and plots of what is there."""
-    from trainers.comparison import plots, rule
-    from trainers.training import run_directory
+    from trainers.comparison import plots, results, rule
 
-    os.makedirs(output_dir, exist_ok=True)
-    run_directory.write(os.path.join(output_dir, "results.json"), json.dumps(found, indent=1) + "\n")
-    run_directory.write(os.path.join(output_dir, "results.md"), rule.report(found))
+    results.write(found, rule.report(found), output_dir)
     if with_plots:
         paths = plots.draw(found, [], output_dir)
         logging.info("Tables: %s/results.md; plots: %d in %s/plots", output_dir, len(paths), output_dir)

@@ -99,6 +99,8 @@ def test_tables_tell_what_seeds_came_to_it():
         for seed in (1, 2)
     ]
     arms = {name: {"group": grid.MAIN, "meaning": name} for name in ("none", "attentive_normalization")}
-    text = rule.report({"suite": "x", "plan": vars(PLAN), "arms": arms, "floors": {}, "cells": cells})
+    text = rule.report(
+        {"suite": "x", "seen": "pictures", "plan": vars(PLAN), "arms": arms, "floors": {}, "cells": cells}
+    )
     assert "| attentive_normalization | 2 | 115 ± 0.000 |" in text
     assert "| attentive_normalization | 2 | 0.700 ± 0.000 |" in text

@@ -39,7 +39,14 @@ def planted(**slower):
     ]
     arms = {name: {"group": grid.MAIN, "meaning": name} for name in PLANTED}
     plan = {"images": 640, "ablation_images": 320}
-    return {"suite": "pairs", "plan": plan, "arms": arms, "floors": {"frechet_distance_floor": 1.5}, "cells": cells}
+    return {
+        "suite": "pairs",
+        "seen": "real images",
+        "plan": plan,
+        "arms": arms,
+        "floors": {"frechet_distance_floor": 1.5},
+        "cells": cells,
+    }
 
 
 def row(text, *beginning):

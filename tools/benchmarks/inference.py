@@ -59,7 +59,7 @@ def benchmark():
     cpu.choose_kernels()
     import tensorflow as tf
 
-    from tools.exporting import exports, generators
+    from tools.exporting import exports, generators, inpainting_serving
 
     sizes = program.positive_integers("batch_sizes")
     tf.config.set_visible_devices([], "GPU")
@@ -67,8 +67,8 @@ def benchmark():
     model, serving, _ = generators.from_run(FLAGS.model_dir)
     if FLAGS.side and serving.application != "inpainting":
         raise program.ToolError(f"--side is of inpainting alone. {FLAGS.model_dir} is the run of a GAN.")
-    if FLAGS.side and FLAGS.side % 4:
-        raise program.ToolError(f"--side must be a multiple of 4. Received: {FLAGS.side}")
+    if FLAGS.side and FLAGS.side % inpainting_serving.DIVISOR:
+        raise program.ToolError(f"--side must be a multiple of {inpainting_serving.DIVISOR}. Received: {FLAGS.side}")
     exports.check_formats(FLAGS.formats, "serving_default", serving)
     with tempfile.TemporaryDirectory() as folder:
         paths = {form: os.path.join(folder, exports.FORMATS[form][0]) for form in FLAGS.formats}

@@ -77,7 +77,7 @@ def _curves(pyplot, found, names, score, axis):
     for floor in results.FLOORS:
         if floor.startswith(score) and floor in found["floors"]:
             axes.axhline(found["floors"][floor], color="black", linestyle=":", linewidth=1, label=floor)
-    axes.set_xlabel({"images": f"{found.get('seen', 'real images')} seen", "seconds": "seconds of training"}[axis])
+    axes.set_xlabel({"images": f"{found['seen']} seen", "seconds": "seconds of training"}[axis])
     axes.set_ylabel(score)
     if score.endswith("frechet_distance"):  # of orders of magnitude between beginning and end
         axes.set_yscale("log")

@@ -14,6 +14,7 @@ import time
 
 from absl import logging
 
+from trainers import cpu
 from trainers.comparison import grid
 from trainers.training import run_directory
 from trainers.training.stop_signals import StopSignals
@@ -81,7 +82,6 @@ class Process:
         self.name, self.log = name, log_of(output_dir, name)
         self.begin = time.monotonic()
         self.exit_code = self.peak_memory_mb = None
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
         path = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
@@ -89,7 +89,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **threads, "PYTHONPATH": path},
+                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **cpu.thread_variables(threads), "PYTHONPATH": path},
                 pass_fds=[lock.fileno()] if lock else [],
                 start_new_session=True,  # Ctrl-C comes through `stop` alone, once
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,

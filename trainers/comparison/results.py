@@ -1,9 +1,12 @@
 """What the cells of a comparison have come to, as JSON values."""
 
+import json
+import os
 import re
 import statistics
 
 from trainers.comparison import events, processes
+from trainers.training import run_directory
 
 # Scores that are compared, in the order of the tables, and which is better.
 SCORES = {
@@ -42,11 +45,19 @@ def gather(suite, plan, cells, output_dir):
     floors = [cell.pop("floors") for cell in found]
     return {
         "suite": suite,
+        "seen": "real images",
         "plan": vars(plan),
         "arms": {cell.arm.name: {"group": cell.arm.group, "meaning": cell.arm.meaning} for cell in cells},
         "floors": next((values for values in floors if values), {}),
         "cells": found,
     }
+
+
+def write(found, report, output_dir):
+    """Writes what was gathered as `results.json` and its tables as `results.md`."""
+    os.makedirs(output_dir, exist_ok=True)
+    run_directory.write(os.path.join(output_dir, "results.json"), json.dumps(found, indent=1) + "\n")
+    run_directory.write(os.path.join(output_dir, "results.md"), report)
 
 
 def _cell(cell, output_dir):

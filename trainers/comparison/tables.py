@@ -36,9 +36,7 @@ def _group(found, names, title, group):
         return "\n\n".join([*parts, "There is no step yet at which all of these have been scored."])
     images = next(p["images"] for c in found["cells"] for p in c["curve"] if p["step"] == step)
     at = values_at(found, with_curves, lambda curve, name: statistics.at_step(curve, name, step))
-    parts += compared(
-        at, with_curves, bases, f"At equal steps: step {step:,}, {images:,} {found.get('seen', 'real images')}"
-    )
+    parts += compared(at, with_curves, bases, f"At equal steps: step {step:,}, {images:,} {found['seen']}")
     seconds = last_common_seconds(found, with_curves, step)
     if seconds is not None:
         at = values_at(found, with_curves, lambda curve, name: statistics.at_seconds(curve, name, seconds))
@@ -127,9 +125,8 @@ def _status(found):
     cells = found["cells"]
     done = sum(cell["is_done"] for cell in cells)
     plan = found["plan"]
-    seen = found.get("seen", "real images")
     text = (
-        f"{done} of {len(cells)} cells are done: {plan['images']:,} {seen} each, "
+        f"{done} of {len(cells)} cells are done: {plan['images']:,} {found['seen']} each, "
         f"{plan['ablation_images']:,} of an ablation, before rounding to whole evaluations."
     )
     rows = [[f"`{name}`", arm["meaning"]] for name, arm in found["arms"].items()]
