@@ -102,7 +102,7 @@ def gan_cifar10_small():
             train_data=schema.DataConfig(global_batch_size=32, random_flip=True, cache=True, **data),
             validation_data=schema.DataConfig(split="test", global_batch_size=100, **data),
             evaluation=schema.EvaluationConfig(
-                num_samples=10_000, classifier="residual", classifier_epochs=12, intra_class=True
+                num_samples=10_000, classifier="residual", classifier_epochs=24, intra_class=True
             ),
         ),
         trainer=schema.TrainerConfig(
