@@ -51,7 +51,6 @@ flags.DEFINE_integer("batch_size", 8, "Images of one size filled at once; fewer 
 flags.DEFINE_bool("overwrite", False, "Whether to write over files that are there.")
 program.define_flags()
 
-PRETRAINED = os.path.join(folders.PRETRAINED, "inpainting_photos")
 THRESHOLD = 128  # grey levels from here on are missing
 MAX_SIDE = 1024  # of an image that is shown beside its layout at full size
 _SHOWN = 8
@@ -76,7 +75,7 @@ class Job(NamedTuple):
 
 
 def main(argv):
-    program.run(argv, inpaint, InpaintError)
+    program.run(argv, inpaint, InpaintError, folders.FolderError)
 
 
 def inpaint():
@@ -90,21 +89,10 @@ def inpaint():
     jobs = find_jobs(FLAGS.image, FLAGS.mask)
     check_outputs(jobs)
     program.take_device()
-    fill, channels = inpainting.load(FLAGS.saved_model or pretrained(), FLAGS.layouts)
+    fill, channels = inpainting.load(FLAGS.saved_model or folders.pretrained(folders.INPAINTING), FLAGS.layouts)
     batches = checked_batches(jobs, FLAGS.batch_size, channels)
     os.makedirs(FLAGS.output_dir, exist_ok=True)
     write_all(fill, batches, channels)
-
-
-def pretrained():
-    """The SavedModel that comes with this project; raises InpaintError where it is not there."""
-    path = os.path.join(PRETRAINED, "saved_model")
-    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
-        raise InpaintError(
-            f"Without --saved_model the weights of this project are taken, and {path} holds none: get that folder back "
-            "from the project's repository, or name a SavedModel of your own."
-        )
-    return path
 
 
 def is_level(word):

@@ -31,8 +31,6 @@ flags.DEFINE_float(
 )
 program.define_flags()
 
-DEFAULTS = ("inpainting_photos", "gan_cifar10")
-
 
 def main(argv):
     program.run(argv, play, folders.FolderError, inpainting.InpaintError, generation.SampleError)
@@ -60,7 +58,7 @@ def play():
 
 def shipped():
     """The exports that come with the clone; raises ToolError where there is none."""
-    paths = [os.path.join(folders.PRETRAINED, name) for name in DEFAULTS]
+    paths = [os.path.join(folders.PRETRAINED, name) for name in (folders.INPAINTING, folders.GENERATION)]
     paths = [path for path in paths if os.path.isdir(path)]
     if not paths:
         raise program.ToolError(f"There is no export in {folders.PRETRAINED}. Name one: --saved_model=FOLDER.")

@@ -1,6 +1,10 @@
 """Draws images from a SavedModel of `tools.export_saved_model`; needs neither the run nor its networks.
 
-python -m tools.sample --saved_model=runs/demo/saved_model --labels=0,3,5 --num=64 --output_dir=out --grid --layouts
+python -m tools.sample --output_dir=out --grid --layouts
+python -m tools.sample --saved_model=runs/demo/saved_model --labels=0,3,5 --num=64 --output_dir=out
+
+Without `--saved_model` it takes the weights that lie in `pretrained/gan_cifar10`, whose README.md says what they were
+trained on.
 
 Writes `00000_label0.png`, `00001_label3.png`, ...: `--num` images in all, the labels in turn. Image i has latent i of
 `--seed`, whatever `--num` and `--batch_size` are. Beside them, where asked for:
@@ -20,13 +24,14 @@ import numpy as np
 from absl import app, flags, logging
 
 from tools import program
+from tools.exported import folders
 from tools.exported.generation import SampleError, draw_latents, interpolated, load
 from tools.exporting.exports import METADATA_FILE
 from tools.progress import with_progress
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("saved_model", None, "Folder of the SavedModel.", required=True)
+flags.DEFINE_string("saved_model", None, "Folder of the SavedModel; by default that of pretrained/gan_cifar10.")
 flags.DEFINE_string("output_dir", None, "Folder to write the pictures to.", required=True)
 flags.DEFINE_string(
     "labels", None, "Labels or names of classes to draw in turn, as in 0,3 or cat,coffee; all classes by default."
@@ -51,20 +56,19 @@ MAX_TILES = 1024
 
 
 def main(argv):
-    program.run(argv, sample, SampleError)
+    program.run(argv, sample, SampleError, folders.FolderError)
 
 
 def sample():
     """Draws and writes what the flags ask for."""
     check_numbers()
-    labels = parsed_labels(FLAGS.labels, *classes_of(FLAGS.saved_model))
+    path = FLAGS.saved_model or folders.pretrained(folders.GENERATION)
+    labels = parsed_labels(FLAGS.labels, *classes_of(path))
     check_output_dir(FLAGS.output_dir, FLAGS.overwrite)
     program.take_device()
-    serve, latent_dim, has_layouts = load(FLAGS.saved_model, FLAGS.layouts)
+    serve, latent_dim, has_layouts = load(path, FLAGS.layouts)
     if FLAGS.layouts and not has_layouts:
-        raise SampleError(
-            f"--layouts: --saved_model={FLAGS.saved_model} has none; its generator has no Attentive Normalization."
-        )
+        raise SampleError(f"--layouts: --saved_model={path} has none; its generator has no Attentive Normalization.")
     os.makedirs(FLAGS.output_dir, exist_ok=True)
 
     def latents_of(indices):

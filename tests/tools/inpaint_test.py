@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageCms
 
-from gan_test_case import call_main, contents, imported_main
+from gan_test_case import call_main, contents
 from inpainting_test_case import write_generator
+from tools.exported import folders as exported_folders
 
 ENTITIES = 3
 GAP = 2
@@ -478,13 +479,15 @@ def test_folder_without_pictures_is_refused(generator, photo, mask, tmp_path, ca
     )
 
 
-def test_without_a_saved_model_the_weights_of_the_project_are_taken(generator, tmp_path, monkeypatch):
-    with imported_main("tools.inpaint") as module:
-        monkeypatch.setattr(module, "PRETRAINED", str(pathlib.Path(generator).parent))
-        assert module.pretrained() == str(generator)
-        monkeypatch.setattr(module, "PRETRAINED", str(tmp_path / "none"))
-        with pytest.raises(module.InpaintError, match=f"{tmp_path}/none/saved_model holds none: get that folder back"):
-            module.pretrained()
+def test_without_a_saved_model_the_weights_of_the_project_are_taken(
+    generator, photo, mask, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(exported_folders, "PRETRAINED", str(tmp_path))
+    message = refusal(caplog, "", photo, mask, tmp_path / "out")
+    assert f"{tmp_path}/inpainting_photos/saved_model holds none: get that folder back" in message
+    shutil.copytree(generator, tmp_path / "inpainting_photos" / "saved_model")
+    found = inpaint("", photo, mask, tmp_path / "out")
+    np.testing.assert_array_equal(found["photo.png"], inpaint(generator, photo, mask, tmp_path / "other")["photo.png"])
 
 
 def test_batch_size_below_one_is_refused(generator, photo, mask, tmp_path, caplog):

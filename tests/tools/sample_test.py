@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from gan_test_case import call_main, contents, exported_run
 from tools import program
+from tools.exported import folders
 
 CLASSES = 5
 GAP = 2
@@ -71,6 +72,17 @@ def refusal(caplog, saved_model, output_dir, **flag_values):
 
 def latent(index, seed=0, latent_dim=16):
     return tf.random.stateless_normal((latent_dim,), tf.constant([seed, index], tf.int64), alg="philox").numpy()
+
+
+def test_without_a_saved_model_the_weights_of_the_project_are_taken(generator, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(folders, "PRETRAINED", str(tmp_path))
+    message = refusal(caplog, "", tmp_path / "out", num=2)
+    assert f"{tmp_path}/gan_cifar10/saved_model holds none: get that folder back" in message
+    shutil.copytree(generator, tmp_path / "gan_cifar10" / "saved_model")
+    found, wanted = sample("", tmp_path / "out", num=2), sample(generator, tmp_path / "other", num=2)
+    assert set(found) == set(wanted) and len(found) == 2
+    for name, picture in wanted.items():
+        np.testing.assert_array_equal(found[name], picture)
 
 
 def shown(picture):

@@ -9,6 +9,9 @@ from tools.exporting.exports import FORMATS, METADATA_FILE
 PRETRAINED = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "pretrained"))
 
 
+INPAINTING, GENERATION = "inpainting_photos", "gan_cifar10"  # of them
+
+
 class FolderError(ValueError):
     """The folder holds no export; the message says why."""
 
@@ -24,6 +27,17 @@ def saved_model_in(path):
         if os.path.isfile(os.path.join(folder, "saved_model.pb")):
             return folder
     raise FolderError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
+
+
+def pretrained(name):
+    """The SavedModel of a name that comes with this project; raises FolderError where it is not there."""
+    path = os.path.join(PRETRAINED, name, "saved_model")
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise FolderError(
+            f"Without --saved_model the weights of this project are taken, and {path} holds none: get that folder back "
+            "from the project's repository, or name a SavedModel of your own."
+        )
+    return path
 
 
 def metadata_of(folder):

@@ -58,17 +58,17 @@ class GanServing:
         latents = [tf.TensorSpec((None, self.latent_dim), tf.float32, name="z"), label]
         draws = [tf.TensorSpec((None,), dtype, name=name) for name, dtype in _DRAWN.items()]
 
-        @tf.function(input_signature=latents)
+        @tf.function(input_signature=latents, autograph=False)
         def serving_default(z, label):
             return {"images": self._folded([z, self._checked(label)], training=False)}
 
-        @tf.function(input_signature=[label, *draws])
+        @tf.function(input_signature=[label, *draws], autograph=False)
         def generate(label, seed, truncation):
             z = draw_latents(seed, truncation, self.latent_dim)
             levels = tf.round(self._folded([z, self._checked(label)], training=False) * 127.5 + 127.5)
             return {"images": tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)}
 
-        @tf.function(input_signature=latents)
+        @tf.function(input_signature=latents, autograph=False)
         def layouts(z, label):
             return _named(probe([z, self._checked(label)], training=False))
 

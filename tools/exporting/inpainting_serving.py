@@ -38,7 +38,7 @@ class InpaintingServing:
         self.dtype = dtype
         self._tolerance = TOLERANCES[dtype]
         sizes = [tf.TensorSpec((None, None, None, last)) for last in (self._channels, 1)]
-        self._graph = tf.function(self._run_live, [sizes])  # of any size, so it is traced once
+        self._graph = tf.function(self._run_live, [sizes], autograph=False)  # of any size, so it is traced once
         self._functions = self._make_functions()
 
     def _run_live(self, inputs):
@@ -54,7 +54,7 @@ class InpaintingServing:
             for name, channels in (("image", self._channels), ("mask", 1))
         ]
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def raw(image, mask):
             # An operation would stretch a mask of one row, or one for a whole batch.
             same_size = tf.reduce_all(tf.shape(mask)[:3] == tf.shape(image)[:3])
@@ -65,7 +65,7 @@ class InpaintingServing:
             outputs = self._run_live([_padded(pixels), _padded(hole)])
             return {name: value if name == "layout" else value[:, :height, :width] for name, value in outputs.items()}
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def complete(image, mask):
             # In floats, since LiteRT does not compare uint8; the levels of known pixels stay what they are.
             levels = tf.clip_by_value(tf.round(raw(image, mask)["completed"] * 127.5 + 127.5), 0.0, 255.0)

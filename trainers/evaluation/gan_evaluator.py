@@ -306,11 +306,11 @@ class GanEvaluator:
         arrays = [tf.pad(array, [(0, padding)] + [(0, 0)] * (array.ndim - 1), "CONSTANT") for array in arrays]
         return tuple(part.numpy()[:count] for part in function(*arrays))
 
-    @tf.function
+    @tf.function(autograph=False)
     def _generate(self, z, labels):
         return self._run(lambda z, labels: (self._generator([z, labels], training=False),), z, labels)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _extract(self, images):
         return self._run(self._extractor, images)
 

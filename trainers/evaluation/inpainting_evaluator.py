@@ -64,7 +64,7 @@ class InpaintingEvaluator:
             self.probes["generator"] = summaries.AttentionProbe(generator, inputs, groups=groups)
             for name, critic in (critics or {}).items():
                 self.probes[f"{name}_critic"] = _probe_of_critic(name, critic, images, mask, groups, config.size)
-        self._complete = tf.function(lambda image, mask: generator([image, mask], training=False))
+        self._complete = tf.function(lambda image, mask: generator([image, mask], training=False), autograph=False)
 
     def evaluate(self):
         """Scores the generator.

@@ -205,7 +205,7 @@ def _radii(points, num_neighbours):
     return tf.concat(radii, axis=0)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _squared_distances(first, second):
     squares = tf.reduce_sum(first**2, axis=1)[:, None] + tf.reduce_sum(second**2, axis=1)
     return tf.maximum(squares - 2.0 * tf.matmul(first, second, transpose_b=True), 0.0)

@@ -26,7 +26,7 @@ def count_flops(network, side=None):
     def call(*values):
         return network(list(values) if len(values) > 1 else values[0], training=False)
 
-    graph = tf.function(call).get_concrete_function(*inputs).graph
+    graph = tf.function(call, autograph=False).get_concrete_function(*inputs).graph
     builder = tf.compat.v1.profiler.ProfileOptionBuilder
     options = builder(builder.float_operation()).with_empty_output().build()
     logger, level = tf.get_logger(), tf.get_logger().level

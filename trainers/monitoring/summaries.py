@@ -24,7 +24,7 @@ class AttentionProbe:
         self._labels = labels
         self._groups = groups
         probe = attentive_probe(model)
-        self._run = tf.function(lambda *inputs: probe(list(inputs), training=False))
+        self._run = tf.function(lambda *inputs: probe(list(inputs), training=False), autograph=False)
 
     def __call__(self):
         """Outputs, inputs and layouts of the attentive layers, as `keras_an.models.attentive_probe` gives them."""

@@ -83,6 +83,8 @@ class Trainer:
             Means over steps and replicas, float32 scalars by name.
         """
         totals = tf.zeros((len(names),))
+        # AutoGraph need rewrite this loop alone: all else is a second of each start.
+        replica_step = tf.autograph.experimental.do_not_convert(replica_step)
         for _ in tf.range(num_steps):
             batches = [next(iterator) for _ in range(num_batches)]
             values = self.strategy.run(replica_step, args=(batches,))
@@ -98,8 +100,8 @@ class Trainer:
         replicas call `function` itself, since within a graph of its own batch norm could not meet that of others.
         """
         if self.params.runtime.enable_xla:
-            return tf.function(function, jit_compile=True)
-        return function if self.strategy.num_replicas_in_sync > 1 else tf.function(function)
+            return tf.function(function, jit_compile=True, autograph=False)
+        return function if self.strategy.num_replicas_in_sync > 1 else tf.function(function, autograph=False)
 
     def draw(self, function, purpose, index, num_images):
         """This replica's share of random numbers: replicas draw together what one alone would for all of their images.
