@@ -65,20 +65,20 @@ def evaluate(model_dir, checkpoint=None, seed=None, overrides=()):
     Raises:
         ValueError: where the run, the checkpoint, the data, Inception or the statistics are not as they must be.
     """
-    from trainers.configs.networks import find_checkpoint, restore_generator
+    from trainers.configs import networks, schema
     from trainers.data import input_pipelines
     from trainers.evaluation import gan_evaluator, inpainting_evaluator
     from trainers.training import distribution, run_directory
 
     params = run_directory.load(model_dir, overrides)
     input_pipelines.make_paths_absolute(params.task)
-    checkpoint = find_checkpoint(model_dir, checkpoint)
-    if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu"):  # of training alone
+    checkpoint = networks.find_checkpoint(model_dir, checkpoint)
+    if params.runtime.distribution_strategy in schema.OF_SEVERAL_PROCESSES:  # of training alone
         params.runtime.distribution_strategy, params.runtime.all_reduce_alg = "mirrored", None
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
     with strategy.scope():
-        generator = restore_generator(params, checkpoint)
+        generator = networks.restore_generator(params, checkpoint)
     if params.application == "inpainting":
         evaluator = inpainting_evaluator.InpaintingEvaluator(params, generator)
         scores = evaluator.evaluate()

@@ -151,7 +151,9 @@ def _steps(text):
 
 
 def _stop_where_others_are_lost(params, error):
-    if params.runtime.distribution_strategy not in ("multi_worker_mirrored", "tpu"):
+    from trainers.configs import schema
+
+    if params.runtime.distribution_strategy not in schema.OF_SEVERAL_PROCESSES:
         raise error
     _stop(
         EXIT_START_AGAIN,

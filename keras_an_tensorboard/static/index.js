@@ -3,6 +3,7 @@
  * that a layer of Attentive Normalization was watched on, and how it shares out their positions among its entities.
  *
  * TensorBoard imports this module in a frame of its own and calls `render`. There is no build step.
+ * The file is long because TensorBoard loads one module of a plugin, and what is drawn shares its state.
  */
 
 const STYLE = `

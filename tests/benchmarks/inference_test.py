@@ -10,6 +10,7 @@ from gan_test_case import call_main, imported_main, trained_run
 
 @pytest.mark.slow
 def test_table_of_a_run(tmp_path_factory, capsys):
+    """Takes 20 seconds: exports are made and timed."""
     model_dir, _ = trained_run(tmp_path_factory)
     flags = {"batch_sizes": "2", "num_calls": 2, "formats": "saved_model"}
     call_main("tools.benchmarks.inference", model_dir=model_dir, **flags)

@@ -67,6 +67,7 @@ def test_folder_that_is_there_is_refused(soak, tmp_path, caplog):
 
 @pytest.mark.slow
 def test_a_short_run_is_trained_exported_and_judged(soak, tmp_path, capsys):
+    """Takes a minute: it is a whole soak, with its kill, its export and their processes."""
     settings = {
         "model_dir": str(tmp_path / "run"),
         "train_steps": 90,

@@ -70,6 +70,7 @@ def test_variants_differ_in_the_attention_alone():
 @pytest.mark.skipif(not IS_KERAS_3, reason="tracing takes minutes; the trainer itself is tested on Keras 2")
 @pytest.mark.parametrize("name, steps", [("gan_cifar10", (4, 6)), ("gan_imagenet128", (4, 6))])
 def test_trains_evaluates_and_resumes_on_tfds(tmp_path, name, steps, caplog):
+    """Takes 30 seconds: the experiment with its own networks trains, scores, and starts anew."""
     with tfds.testing.mock_data(num_examples=24):
         for train_steps in steps:
             with caplog.at_level(logging.INFO, logger="absl"):  # parsed flags set it back

@@ -10,10 +10,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 README = ROOT / "README.md"
 # Whatever may name a command: documents, launch files, the Makefile, and docstrings.
-PLACES = ["*.md", "Makefile", "docs/**/*.md", "trainers/launch/*"]
+PLACES = ["*.md", "Makefile", "docs/**/*.md", "pretrained/**/*.md", "Dockerfile", "trainers/launch/*"]
 PLACES += [f"{folder}/**/*.py" for folder in ("keras_an", "trainers", "tools", "examples")]
 TEXTS = {path: path.read_text(encoding="utf-8") for place in PLACES for path in sorted(ROOT.glob(place))}
-NAMED = re.compile(r"-m[ \\\n]+((?:trainers|tools|examples)(?:\.\w+)+)")
+NAMED = re.compile(r"-m[ ,\\\n]+((?:trainers|tools|examples)(?:\.\w+)+)")
 COMMANDS = sorted({name for text in TEXTS.values() for name in NAMED.findall(text)})
 
 

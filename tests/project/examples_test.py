@@ -29,6 +29,7 @@ def test_digits_classifier():
 
 
 def test_segmentation():
+    """Takes 45 seconds: four networks learn."""
     overlap = numbers("segmentation", r"^(\w+): intersection over union (\S+)")
     assert set(overlap) == {"everything", "none", "instance", "attentive"}
     assert overlap["everything"] < overlap["none"]
@@ -36,6 +37,7 @@ def test_segmentation():
 
 
 def test_tfgan_losses():
+    """Takes 50 seconds: two GANs learn."""
     found = numbers(
         "tfgan_losses",
         r"^([\w -]+)(?: differ from keras_an.losses by|: label accuracy) (\S+)(?: before training, (\S+))?",

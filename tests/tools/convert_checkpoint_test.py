@@ -351,6 +351,7 @@ def test_known_pixel_that_changed_is_seen_whatever_the_tolerance(live):
 @pytest.mark.slow
 @needs_runtimes
 def test_run_becomes_every_format_each_checked_in_its_own_process(tmp_path_factory, tmp_path, monkeypatch):
+    """Takes 25 seconds: two converters, and a process for each format."""
     monkeypatch.undo()
     model_dir, _ = trained_run(tmp_path_factory)
     out = tmp_path / "out"

@@ -65,6 +65,7 @@ def values_of(checkpoint):
 
 
 def test_two_workers_train_as_one_of_twice_the_batch_and_the_chief_alone_writes(tmp_path):
+    """Takes two minutes: three processes trace both trainers on two cores."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     alone.mkdir()
     together.mkdir()
@@ -117,6 +118,8 @@ KILLED = {
 
 
 def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
+    """Takes a minute and a half: two workers start twice, and one waits until the other is lost."""
+
     def begin(**changes):
         override = small(**{"runtime.distribution_strategy": "multi_worker_mirrored", **changes})
         return start_workers(
@@ -143,6 +146,7 @@ def test_workers_stop_together_on_sigterm_go_on_and_notice_a_lost_one(tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_run_ends_as_one_that_was_never_stopped_bit_for_bit(tmp_path, name):
+    """Takes two minutes: a main starts five times."""
     if (name == "gan") != IS_KERAS_3:
         pytest.skip("takes a minute; each trainer is killed on one Keras")
     main, experiment, override = KILLED[name]

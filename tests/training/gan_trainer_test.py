@@ -126,6 +126,7 @@ def test_resumed_run_takes_the_learning_rates_that_it_is_given(unbroken):
 
 @pytest.mark.slow
 def test_xla_gives_the_same_losses(unbroken):
+    """Takes 30 seconds, most of which XLA compiles."""
     compiled = make_trainer(small_params(runtime__enable_xla="true"))
     initial = unbroken.states[0]
     for name, value in state(compiled).items():
@@ -286,7 +287,10 @@ def test_draws_differ_by_replica_step_and_purpose_and_repeat(mirrored):
     ids=["graph", "XLA"],
 )
 def test_replicas_stay_in_step(mirrored, changes):
-    """After steps that sample, average and iterate apart, every replica has the same state."""
+    """After steps that sample, average and iterate apart, every replica has the same state.
+
+    With XLA it takes 35 seconds: each replica compiles.
+    """
     params = small_params(runtime__distribution_strategy="mirrored", **changes)
     trainer = make_trainer(params, mirrored)
     losses = train(trainer, batches_from(params, strategy=mirrored), 3)

@@ -50,6 +50,7 @@ def moved(before, after):
 
 
 def test_pretraining_moves_the_generator_alone_and_then_all_move(unbroken):
+    """Takes 20 seconds: both phases are traced."""
     trainer, (start, *_, middle, end) = unbroken.trainer, unbroken.states
     assert trainer.phase_ends == (2,) and unbroken.images_per_step == [4, 4, 8]
     names = [tuple(losses) for losses in unbroken.losses]
@@ -198,6 +199,7 @@ def test_learning_rates_decay_where_they_are_told_to():
 
 @pytest.mark.slow
 def test_a_run_resumed_across_the_end_of_pretraining_ends_bit_exact(unbroken):
+    """Takes 25 seconds: both phases are traced twice."""
     resumed = make_trainer(unbroken.params)
     tf.train.Checkpoint(**resumed.checkpoint_items()).read(unbroken.checkpoint).assert_consumed()
     iterator = batches_from(unbroken.params, start_batch=resumed.batches_before(1))
@@ -223,6 +225,7 @@ def test_a_run_resumed_across_the_end_of_pretraining_ends_bit_exact(unbroken):
     ids=["attentive critics in bfloat16", "self-attention, rectangles"],
 )
 def test_other_networks_train_as_well(changes):
+    """Attentive critics take 40 seconds: second order through attention is traced in both phases."""
     params = small_params(trainer__pretrain_steps=0, **changes)
     losses = train(make_trainer(params), batches_from(params), 2)
     assert all(np.isfinite(value) for value in losses.values())

@@ -16,8 +16,8 @@ def row(experiment, timed_calls):
 
     from trainers import configs
     from trainers.evaluation.gan_evaluator import GanEvaluator  # noqa: TID251 - what its probes cost is measured
-    from trainers.monitoring.event_writers import EventWriters
-    from trainers.monitoring.run_summaries import RunSummaries, has_pictures
+    from trainers.monitoring.event_writers import EventWriters  # noqa: TID251 - as a run writes
+    from trainers.monitoring.run_summaries import RunSummaries, has_pictures  # noqa: TID251 - as in a run
     from trainers.training.gan_trainer import GanTrainer  # noqa: TID251 - its steps are what is measured
 
     params = configs.resolve(experiment, params_override="runtime.distribution_strategy=one_device")

@@ -1,1 +1,1 @@
-"""Comparisons of many runs: the grid, its processes, tables and plots; each run is one of the mains, in its process."""
+"""Comparisons of many runs: the grid, its processes, tables and plots; no steps, which the mains take in processes."""

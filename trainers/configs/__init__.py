@@ -1,4 +1,4 @@
-"""Configurations: dataclasses, the named experiments, and how a run's configuration is resolved."""
+"""Configurations: dataclasses, experiments, how a run's is resolved; nothing that reads images."""
 
 from trainers.configs.checking import OPTIMIZERS, checked
 from trainers.configs.explaining import ConfigError

@@ -15,6 +15,17 @@ ATTENTION = ("none", "self_attention", "attentive_normalization")
 
 
 def checked(params):
+    """A configuration, once it keeps all rules.
+
+    Args:
+        params: `schema.ExperimentConfig`.
+
+    Returns:
+        `params`.
+
+    Raises:
+        ConfigError: for the first setting that breaks a rule, with its key, the rule and its value.
+    """
     task, trainer, runtime = params.task, params.trainer, params.runtime
     check_choice("application", params.application, (type(params).application,))
     _check_runtime(runtime)

@@ -349,6 +349,9 @@ class TrainerConfig:
     continuous_eval_timeout: int = 3600
 
 
+# Strategies of several processes, which wait for one another.
+OF_SEVERAL_PROCESSES = ("multi_worker_mirrored", "tpu")
+
 # How gradients may be added up under each strategy, and what TensorFlow calls it.
 ALL_REDUCE = {
     "mirrored": {

@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers import configs
+from trainers.configs import schema
 from trainers.monitoring.event_writers import EventWriters
 from trainers.monitoring.profile import Profile
 from trainers.monitoring.run_summaries import RunSummaries
@@ -72,7 +73,7 @@ class TrainingLoop:
         if self.workers.is_chief:
             self._summaries = RunSummaries(params, model_dir, self._writers, self._evaluator.probes)
             best = BestCheckpoint(model_dir, params.trainer, self._checkpoints.copy)
-            fatal = LOST if params.runtime.distribution_strategy in ("multi_worker_mirrored", "tpu") else ()
+            fatal = LOST if params.runtime.distribution_strategy in schema.OF_SEVERAL_PROCESSES else ()
             self._validation = Validation(self._evaluator, params, model_dir, self._writers, best, fatal)
 
     def close(self):
