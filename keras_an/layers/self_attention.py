@@ -3,7 +3,7 @@
 from typing import Any, Optional
 
 from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax, wide_dtype
-from keras_an.checks import check_one_of, check_positive_integer
+from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops.products import project
 
 
@@ -18,6 +18,9 @@ class SelfAttention(keras.layers.Layer):
         key_dim: integer, channels of queries and keys. None, the default, means `channels // 8`, at least 1.
         value_dim: integer, channels of the values. None, the default, means `channels // 2`, at least 1.
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
+        residual_initializer: of the weight that is learned. Defaults to zeros: the layer starts as the identity.
+        residual_multiplier: positive float m; gamma is m times the weight that is learned, so that an optimizer with
+            steps of a fixed size moves gamma m times as fast. Defaults to 1, as in the paper.
         **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
 
     Call arguments:
@@ -32,7 +35,7 @@ class SelfAttention(keras.layers.Layer):
 
     Raises:
         ValueError: if the input is not of rank 4, its channels are unknown, or `key_dim` or `value_dim` is not a
-            positive integer.
+            positive integer, or `residual_multiplier` not a positive number.
 
     References:
         Self-Attention Generative Adversarial Networks (Zhang et al., ICML 2019), Eq. 1-3.
@@ -43,13 +46,18 @@ class SelfAttention(keras.layers.Layer):
         key_dim: Optional[int] = None,
         value_dim: Optional[int] = None,
         data_format: Optional[str] = None,
+        residual_initializer: Any = "zeros",
+        residual_multiplier: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
+        check_positive("residual_multiplier", residual_multiplier)
         self.key_dim = None if key_dim is None else check_positive_integer("key_dim", key_dim)
         self.value_dim = None if value_dim is None else check_positive_integer("value_dim", value_dim)
         self.data_format = data_format or keras.backend.image_data_format()
+        self.residual_initializer = keras.initializers.get(residual_initializer)
+        self.residual_multiplier = residual_multiplier
 
     def build(self, input_shape: Shape) -> None:
         axis = 1 if self.data_format == "channels_first" else -1
@@ -65,7 +73,9 @@ class SelfAttention(keras.layers.Layer):
         self.key_kernel = self._add_kernel("key_kernel", (channels, key_dim))
         self.value_kernel = self._add_kernel("value_kernel", (channels, value_dim))
         self.output_kernel = self._add_kernel("output_kernel", (value_dim, channels))
-        self.residual_weight = self.add_weight(name="residual_weight", shape=(), initializer="zeros", **NO_AUTOCAST)
+        self.residual_weight = self.add_weight(
+            name="residual_weight", shape=(), initializer=self.residual_initializer, **NO_AUTOCAST
+        )
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         self.built = True
 
@@ -91,7 +101,8 @@ class SelfAttention(keras.layers.Layer):
         attention = softmax(logits)
         attended = project(ops.cast(attention, values.dtype) @ values, self.output_kernel)
         attended = ops.reshape(attended, shape)
-        return inputs + ops.cast(self.residual_weight, inputs.dtype) * attended
+        gamma = self.residual_multiplier * ops.convert_to_tensor(self.residual_weight)
+        return inputs + ops.cast(gamma, inputs.dtype) * attended
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
@@ -102,6 +113,8 @@ class SelfAttention(keras.layers.Layer):
             "key_dim": self.key_dim,
             "value_dim": self.value_dim,
             "data_format": self.data_format,
+            "residual_initializer": keras.initializers.serialize(self.residual_initializer),
+            "residual_multiplier": self.residual_multiplier,
         }
 
 

@@ -45,7 +45,7 @@ def attend(features, kind, name, spectral_normalization, attentive_options):
         kind: one of `ATTENTION_KINDS`.
         name: name of the layer.
         spectral_normalization: whether the projections of self-attention are spectrally normalised.
-        attentive_options: arguments of `AttentiveNormalization`.
+        attentive_options: arguments of `AttentiveNormalization`; those of the residual are self-attention's as well.
 
     Returns:
         The features, and the layout of `AttentiveNormalization`, or None.
@@ -55,7 +55,8 @@ def attend(features, kind, name, spectral_normalization, attentive_options):
     """
     check_one_of("attention", kind, ATTENTION_KINDS)
     if kind == "self_attention":
-        return normalized(SelfAttention(name=name), spectral_normalization)(features), None
+        options = {key: value for key, value in attentive_options.items() if key.startswith("residual_")}
+        return normalized(SelfAttention(**options, name=name), spectral_normalization)(features), None
     if kind == "attentive_normalization":
         return AttentiveNormalization(**attentive_options, name=name)(features, return_layout=True)
     return features, None

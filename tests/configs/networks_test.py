@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from gan_test_case import small_params
+from keras_an.layers import SelfAttention
 from keras_an.models import attentive_layers
 from trainers.configs.networks import CheckpointError, build_networks, find_checkpoint
 
@@ -47,6 +48,18 @@ def test_options_of_a_network_reach_its_layer_alone():
         options = layer.temperature, layer.self_sampling, layer.value_projection, layer.residual_multiplier
         assert (*options, pytest.approx(float(layer.rho))) == expected
     assert float(tf.convert_to_tensor(changed.residual_weight)) == pytest.approx(0.03)
+
+
+def test_self_attention_takes_the_options_of_the_residual():
+    params = small_params(
+        task__model__attention="self_attention",
+        task__model__discriminator__residual_start=0.3,
+        task__model__discriminator__residual_multiplier=10.0,
+    )
+    _, discriminator = build_networks(params)
+    (layer,) = (one.layer for one in discriminator.layers if isinstance(getattr(one, "layer", None), SelfAttention))
+    assert layer.residual_multiplier == 10.0
+    assert float(tf.convert_to_tensor(layer.residual_weight)) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize("stddev", [0.0, 50.0])

@@ -34,16 +34,19 @@ def reference(images, layer):
         for position in np.ndindex(*image.shape[:2]):
             weights = np.exp(keys @ (image[position] @ query))
             attended = sum(weight * row for weight, row in zip(weights, values)) / sum(weights)
-            out[position] += gamma * (attended @ output)
+            out[position] += layer.residual_multiplier * gamma * (attended @ output)
     return outputs
 
 
-@pytest.mark.parametrize("init_kwargs", [{}, {"key_dim": 3, "value_dim": 5, "name": "named"}])
+@pytest.mark.parametrize(
+    "init_kwargs",
+    [{}, {"key_dim": 3, "value_dim": 5, "name": "named", "residual_initializer": "ones", "residual_multiplier": 2.0}],
+)
 def test_contract(init_kwargs):
     check_layer_contract(SelfAttention, init_kwargs, features((4, 4, 6, 8)))
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"key_dim": 3, "value_dim": 5}])
+@pytest.mark.parametrize("kwargs", [{}, {"key_dim": 3, "value_dim": 5}, {"residual_multiplier": 10.0}])
 @pytest.mark.parametrize("spatial", [(4, 6), (5, 3), (2, 2)])
 def test_value_is_that_of_the_equations(kwargs, spatial):
     x = features((2, *spatial, 8))
@@ -109,3 +112,8 @@ def test_an_unknown_number_of_channels_is_an_error():
 def test_dimensions_must_be_positive_integers(name, value):
     with pytest.raises(ValueError, match=rf"`{name}` must be a positive integer. Received: {name}={value}"):
         SelfAttention(**{name: value})
+
+
+def test_the_multiplier_must_be_positive():
+    with pytest.raises(ValueError, match="`residual_multiplier` must be positive. Received: residual_multiplier=0"):
+        SelfAttention(residual_multiplier=0)

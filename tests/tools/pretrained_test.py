@@ -1,4 +1,4 @@
-"""The weights that come along fill holes in photographs that they never saw, at any size, without seams."""
+"""The weights that come along: they fill holes in photographs that they never saw, without seams, and draw classes."""
 
 import pathlib
 
@@ -7,15 +7,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from gan_test_case import call_main, imported_main
+from tools.exported import folders
 from trainers.evaluation import fills
 
-FOLDER = pathlib.Path(__file__).parents[2] / "pretrained" / "inpainting_photos"
-MOST_BYTES = 8_000_000
+FOLDERS = {name: pathlib.Path(folders.PRETRAINED) / name for name in (folders.INPAINTING, folders.GENERATION)}
+MOST_BYTES = {folders.INPAINTING: 8_000_000, folders.GENERATION: 6_000_000}
 
 
 @pytest.fixture(scope="module")
 def fill():
-    return tf.saved_model.load(str(FOLDER / "saved_model")).signatures["raw"]
+    return tf.saved_model.load(folders.pretrained(folders.INPAINTING)).signatures["raw"]
 
 
 def photograph(size):
@@ -43,9 +45,11 @@ def step_at_the_edge(picture, mask):
     return np.concatenate(steps).mean()
 
 
-def test_the_folder_is_small_and_has_a_card():
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MOST_BYTES
-    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_folder_is_small_and_has_a_card(name):
+    files = [path for path in FOLDERS[name].rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES[name]
+    card = (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
     assert all(word in card for word in ("## Data", "## Training", "## Scores", "## Limits", "## Licence"))
 
 
@@ -61,3 +65,23 @@ def test_holes_are_filled_better_than_by_opencv_and_without_seams(fill, size):
     assert error < of_telea
     original, completed = (step_at_the_edge(one[0], mask) for one in (image, found))
     assert completed < 1.5 * original
+
+
+def test_the_generator_draws_its_classes_by_name_with_layouts(tmp_path):
+    call_main("tools.sample", output_dir=tmp_path, num=100, labels="ship,frog", layouts=True)
+    mean = {}
+    for label, name in ((8, "ship"), (6, "frog")):
+        pictures = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob(f"*_label{label}.png"))]
+        assert len(pictures) == 50 and pictures[0].shape == (32, 32, 3)
+        mean[name] = np.mean(pictures, axis=(0, 1, 2))
+        assert np.std(pictures, axis=0).mean() > 20.0  # levels; a generator of one picture has none
+    # Sea and sky are bluer than red; what frogs sit on is not.
+    assert mean["ship"][2] - mean["ship"][0] > 5.0 > mean["frog"][2] - mean["frog"][0]
+    assert len(list(tmp_path.glob("*_layouts.png"))) == 100
+
+
+def test_the_playground_takes_both(parsed_flags):
+    with imported_main("tools.playground") as module:
+        tabs = module.load_tabs(module.shipped())
+    assert set(tabs) == {"inpainting", "gan"}
+    assert folders.metadata_of(folders.pretrained(folders.GENERATION))["class_names"][3] == "cat"

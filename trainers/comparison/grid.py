@@ -93,6 +93,12 @@ def arms(suite):
         _ablation("rho_start_01", "rho starts at 0.1", residual_start="0.1"),
         _ablation("rho_start_1", "rho starts at 1", residual_start="1.0"),
         _ablation("rho_rate_10", "rho learns 10 times as fast", residual_multiplier="10.0"),
+        _ablation(
+            "self_attention_rate_10",
+            "self-attention whose gamma learns 10 times as fast",
+            attention="self_attention",
+            residual_multiplier="10.0",
+        ),
     ]
     return found
 
@@ -101,10 +107,11 @@ def _main(name, meaning):
     return Arm(name, MAIN, meaning, {"task.model.attention": name})
 
 
-def _ablation(name, meaning, **settings):
+def _ablation(name, meaning, attention=ATTENTIVE, **settings):
     """An arm with settings of both networks."""
     networks = ("generator", "discriminator")
-    return _other(name, meaning, {f"task.model.{n}.{key}": str(v) for key, v in settings.items() for n in networks})
+    settings = {f"task.model.{n}.{key}": str(v) for key, v in settings.items() for n in networks}
+    return _other(name, meaning, {"task.model.attention": attention, **settings})
 
 
 def _other(name, meaning, settings):

@@ -103,7 +103,7 @@ def _load(cell, recipe, output_dir):
         return None
     with open(path, encoding="utf-8") as file:
         outcome = json.load(file)
-    if outcome["made_by"] != _made_by(cell, recipe):
+    if outcome.get("made_by") != _made_by(cell, recipe):
         raise grid.GridError(
             f"--output_dir has a cell of other flags, which would be mixed with these: {path} was made by "
             f"{outcome['made_by']}. Received: {_made_by(cell, recipe)}"

@@ -375,7 +375,7 @@ def _photographs(resolution):
             ),
             losses=schema.InpaintingLossesConfig(discount=1.0, known=0.0),
             masks=schema.MaskConfig(
-                kinds=["strokes", "strokes", "strokes", "center", "center", "box", "blob", "border"],
+                kinds=["strokes", "strokes", "text", "center", "center", "box", "blob", "border"],
                 size=resolution // 2,
                 max_shrink=resolution // 4,
                 num_strokes=4,
