@@ -2,7 +2,17 @@
 
 from typing import Any, Optional
 
-from keras_an.backend import NO_AUTOCAST, Shape, Tensor, keras, ops, register_serializable, softmax, wide_dtype
+from keras_an.backend import (
+    NO_AUTOCAST,
+    Identifier,
+    Shape,
+    Tensor,
+    keras,
+    ops,
+    register_serializable,
+    softmax,
+    wide_dtype,
+)
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops.products import project
 
@@ -46,7 +56,7 @@ class SelfAttention(keras.layers.Layer):
         key_dim: Optional[int] = None,
         value_dim: Optional[int] = None,
         data_format: Optional[str] = None,
-        residual_initializer: Any = "zeros",
+        residual_initializer: Identifier = "zeros",
         residual_multiplier: float = 1.0,
         **kwargs: Any,
     ) -> None:

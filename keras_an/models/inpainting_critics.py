@@ -21,7 +21,8 @@ def global_critic(resolution: int, **kwargs: Any) -> keras.Model:
         image_channels: integer. Defaults to 3.
         attention: `"self_attention"` (the released code's, the default), `"attentive_normalization"` or `"none"`.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
-        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None; of self-attention those
+            of the residual.
 
     Returns:
         `keras.Model` from image float `(batch, resolution, resolution, image_channels)` in [-1, 1] to scores float32

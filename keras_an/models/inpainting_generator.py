@@ -59,7 +59,8 @@ def inpainting_generator(
         image_channels: integer. Defaults to 3.
         attention: `"none"`, `"self_attention"` or `"attentive_normalization"` (the default).
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
-        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None; of self-attention those
+            of the residual.
         statistics: `"weighted"` (the paper's, the default), or `"released"`, for weights of the released code: it also
             sets the other options of Attentive Normalization as that code does.
         first_fill: `"zeros"` (the paper's, the default) or `"diffusion"`.

@@ -34,7 +34,8 @@ def projection_discriminator(
         attention_blocks: numbers of the blocks, from 1, that have the attention. Defaults to the first, as in the
             paper.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
-        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None; of self-attention those
+            of the residual.
         spectral_normalization: whether all weights are spectrally normalised. Defaults to True.
 
     Returns:

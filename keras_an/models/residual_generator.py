@@ -39,7 +39,8 @@ def residual_generator(
         attention_blocks: numbers of the blocks, from 1, that have the attention. None, the default, means the third, as
             in the paper, or the last if there are fewer.
         num_entities: integer, entities of Attentive Normalization. Defaults to 16.
-        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None.
+        attentive_options: dictionary of further arguments of `AttentiveNormalization`, or None; of self-attention those
+            of the residual.
         spectral_normalization: whether convolutions and dense layers are spectrally normalised. Defaults to True.
         synchronized: whether batch norm takes the moments of the global batch under `tf.distribute`. Defaults to False.
 

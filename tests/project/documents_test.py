@@ -13,7 +13,7 @@ README = ROOT / "README.md"
 PLACES = ["*.md", "Makefile", "docs/**/*.md", "pretrained/**/*.md", "Dockerfile", "trainers/launch/*"]
 PLACES += [f"{folder}/**/*.py" for folder in ("keras_an", "trainers", "tools", "examples")]
 TEXTS = {path: path.read_text(encoding="utf-8") for place in PLACES for path in sorted(ROOT.glob(place))}
-NAMED = re.compile(r"-m[ ,\\\n]+((?:trainers|tools|examples)(?:\.\w+)+)")
+NAMED = re.compile(r"-m[ \",\\\n]+((?:trainers|tools|examples)(?:\.\w+)+)")
 COMMANDS = sorted({name for text in TEXTS.values() for name in NAMED.findall(text)})
 
 

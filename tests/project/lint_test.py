@@ -6,6 +6,7 @@ PYTHONPATH=tests/project python tests/project/lint_test.py
 import os
 
 import pytest
+
 from imports_test import FLOORS, KNOWN_TO_TOOLS, ROOT, SOURCES, is_in, room_of
 
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

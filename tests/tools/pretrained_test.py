@@ -50,6 +50,7 @@ def test_the_folder_is_small_and_has_a_card(name):
     files = [path for path in FOLDERS[name].rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES[name]
     card = (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
+    assert "@" not in card  # as where a figure is to come
     assert all(word in card for word in ("## Data", "## Training", "## Scores", "## Limits", "## Licence"))
 
 

@@ -7,9 +7,7 @@ from tools.exporting.exports import FORMATS, METADATA_FILE
 
 # The folder of the exports that come with the project.
 PRETRAINED = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "pretrained"))
-
-
-INPAINTING, GENERATION = "inpainting_photos", "gan_cifar10"  # of them
+INPAINTING, GENERATION = "inpainting_photos", "gan_cifar10"  # what fills, and what draws
 
 
 class FolderError(ValueError):

@@ -1,1 +1,1 @@
-"""Comparisons of many runs: the grid, its processes, tables and plots; no steps, which the mains take in processes."""
+"""Comparisons of many runs: the grid, its processes, tables and plots; no flags, and no steps but the probe's."""

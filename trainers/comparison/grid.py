@@ -64,7 +64,7 @@ class GridError(ValueError):
 
 
 def arms(suite):
-    """All arms of a suite: the main ones, in which networks differ in the attention alone, and ablations of AN."""
+    """All arms of a suite: the main ones, whose networks differ in the attention alone, and ablations, most of AN."""
     model = configs.resolve(SUITES[suite].experiment).task.model
     own, blocks = model.generator.num_entities, int(math.log2(model.resolution // 4))
     found = [

@@ -106,7 +106,7 @@ def _load(cell, recipe, output_dir):
     if outcome.get("made_by") != _made_by(cell, recipe):
         raise grid.GridError(
             f"--output_dir has a cell of other flags, which would be mixed with these: {path} was made by "
-            f"{outcome['made_by']}. Received: {_made_by(cell, recipe)}"
+            f"{outcome.get('made_by', 'an earlier version')}. Received: {_made_by(cell, recipe)}"
         )
     return outcome
 
@@ -204,7 +204,7 @@ def _train(cell, recipe):
             variables = network.trainable_variables
             optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
 
-    @tf.function
+    @tf.function(autograph=False)
     def is_right(pictures, labels, agree):
         logits = tf.reshape(network([pictures, labels], training=False), (-1,))
         return tf.cast((logits > 0.0) == (agree > 0.5), tf.float32)

@@ -83,7 +83,7 @@ class Trainer:
             Means over steps and replicas, float32 scalars by name.
         """
         totals = tf.zeros((len(names),))
-        # AutoGraph need rewrite this loop alone: all else is a second of each start.
+        # AutoGraph need not rewrite what a step calls: that is a second of each start.
         replica_step = tf.autograph.experimental.do_not_convert(replica_step)
         for _ in tf.range(num_steps):
             batches = [next(iterator) for _ in range(num_batches)]
