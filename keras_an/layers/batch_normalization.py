@@ -1,6 +1,6 @@
 """Batch normalisation that passes over its map fewer times in training."""
 
-from typing import Any, Optional
+from typing import Optional
 
 from keras_an.backend import Tensor, fused_batch_norm, keras, register_serializable
 
@@ -13,13 +13,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras 2 does so by itself; Keras 3 computes the moments, the difference and the products one after the other.
     """
 
-    def call(self, inputs: Tensor, training: Optional[bool] = None, **kwargs: Any) -> Tensor:
+    def call(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
         fused = None
-        if training and self.trainable and not self.synchronized and kwargs.get("mask") is None:
+        if training and self.trainable and not self.synchronized and mask is None:
             scale, offset = self.gamma if self.scale else None, self.beta if self.center else None
             fused = fused_batch_norm(inputs, self.axis, scale, offset, self.epsilon)
         if fused is None:
-            return super().call(inputs, training=training, **kwargs)
+            return super().call(inputs, training=training, **({} if mask is None else {"mask": mask}))
         outputs, mean, variance = fused
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + value * (1.0 - self.momentum))

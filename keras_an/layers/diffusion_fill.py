@@ -114,7 +114,9 @@ class DiffusionFill(keras.layers.Layer):
         for values, known in reversed(levels):
             _, height, width, _ = ops.shape(values)
             filled = ops.where(known > 0, values, _doubled(filled)[:, :height, :width])
-            filled = ops.maximum(ops.minimum(self._smoothed(filled, known), most), least)
+            filled = self._smoothed(filled, known)
+            # Keras's minimum and maximum would make float32 of float64 on PyTorch.
+            filled = ops.where(filled > most, most, ops.where(filled < least, least, filled))
         filled = ops.where(known > 0, values, filled)
         return ops.where(is_any, filled, ops.zeros_like(filled))
 

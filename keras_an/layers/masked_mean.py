@@ -28,7 +28,7 @@ class MaskedMean(keras.layers.Layer):
         `(batch, channels)`, float32, or float64 if an input is float64 after the cast.
 
     Raises:
-        ValueError: if there are not two inputs of rank 4, the second of one channel.
+        ValueError: if there are not two inputs of rank 4 and one size, the second of one channel.
     """
 
     def __init__(self, data_format: Optional[str] = None, dtype: Any = "float32", **kwargs: Any) -> None:
@@ -39,7 +39,7 @@ class MaskedMean(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[Shape]) -> None:
         ranks = [len(shape) if hasattr(shape, "__len__") else 0 for shape in input_shape]
-        if ranks != [4, 4] or input_shape[1][self._axis] not in (1, None):
+        if ranks != [4, 4] or input_shape[1][self._axis] not in (1, None) or not self._is_of_one_size(*input_shape):
             raise ValueError(
                 "`MaskedMean` takes a map (batch, height, width, channels) and a mask (batch, height, width, 1). "
                 f"Received: shapes {', '.join(map(str, input_shape))}"
@@ -47,6 +47,10 @@ class MaskedMean(keras.layers.Layer):
         channels = (input_shape[0][self._axis], 1)
         self.input_spec = [keras.layers.InputSpec(ndim=4, axes={self._axis: number}) for number in channels]
         self.built = True
+
+    def _is_of_one_size(self, *shapes):
+        pairs = [pair for axis, pair in enumerate(zip(*shapes)) if axis != self._axis]
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         x, mask = widen(*inputs)

@@ -12,6 +12,7 @@ from keras_an.backend import (
     register_serializable,
     softmax,
     wide_dtype,
+    widen,
 )
 from keras_an.checks import check_one_of, check_positive, check_positive_integer
 from keras_an.ops.products import project
@@ -60,7 +61,7 @@ class SelfAttention(keras.layers.Layer):
         residual_multiplier: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         check_one_of("data_format", data_format, ("channels_last", "channels_first", None))
         check_positive("residual_multiplier", residual_multiplier)
         self.key_dim = None if key_dim is None else check_positive_integer("key_dim", key_dim)
@@ -93,6 +94,7 @@ class SelfAttention(keras.layers.Layer):
         return self.add_weight(name=name, shape=shape, initializer="glorot_uniform")
 
     def call(self, inputs: Tensor) -> Tensor:
+        inputs = self._bounded(inputs)
         if self.data_format == "channels_first":
             return ops.moveaxis(self._attend(ops.moveaxis(inputs, 1, -1)), -1, 1)
         return self._attend(inputs)
@@ -102,17 +104,29 @@ class SelfAttention(keras.layers.Layer):
         batch_size, height, width, channels = shape
         if 0 in tuple(inputs.shape):  # no position to attend to
             return inputs
-        queries = project(inputs, self.query_kernel)
+        queries = self._project(inputs, self.query_kernel)
         queries = ops.reshape(queries, (batch_size, height * width, self.query_kernel.shape[-1]))
-        keys = _pooled_rows(project(inputs, self.key_kernel))  # (batch, positions / 4, key_dim)
-        values = _pooled_rows(project(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
-        # (batch, positions, positions / 4)
+        keys = _pooled_rows(self._project(inputs, self.key_kernel))  # (batch, positions / 4, key_dim)
+        values = _pooled_rows(self._project(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
+        if self.compute_dtype == "float16":
+            queries, keys = widen(queries, keys)
+        # Of huge features the products would overflow.
+        queries, keys = ops.clip(queries, -1e15, 1e15), ops.clip(keys, -1e15, 1e15)
         logits = ops.cast(queries @ ops.transpose(keys, (0, 2, 1)), wide_dtype(self.compute_dtype))
-        attention = softmax(logits)
-        attended = project(ops.cast(attention, values.dtype) @ values, self.output_kernel)
-        attended = ops.reshape(attended, shape)
+        attention = softmax(logits)  # (batch, positions, positions / 4)
+        attended = ops.cast(attention, values.dtype) @ self._bounded(values)
+        attended = ops.reshape(self._bounded(self._project(attended, self.output_kernel)), shape)
         gamma = self.residual_multiplier * ops.convert_to_tensor(self.residual_weight)
-        return inputs + ops.cast(gamma, inputs.dtype) * attended
+        return self._bounded(inputs + ops.cast(gamma, inputs.dtype) * attended)
+
+    def _project(self, features, kernel):
+        return project(features, ops.cast(kernel, features.dtype))
+
+    def _bounded(self, values):
+        """The values in the layer's dtype, where that is float16 within its range."""
+        if self.compute_dtype == "float16":
+            values = ops.clip(values, -65504.0, 65504.0)
+        return ops.cast(values, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -65,10 +65,9 @@ class SpectralNormalization(keras.layers.Wrapper):
     """
 
     def __init__(self, layer: keras.layers.Layer, power_iterations: int = 1, **kwargs: Any) -> None:
-        check_positive_integer("power_iterations", power_iterations)
         kwargs.setdefault("name", f"sn_{layer.name}")
-        super().__init__(layer, **kwargs)
-        self.power_iterations = power_iterations
+        super().__init__(layer, autocast=False, **kwargs)  # the wrapped layer casts, or does not
+        self.power_iterations = check_positive_integer("power_iterations", power_iterations)
         self.input_spec = layer.input_spec
         self.supports_masking = layer.supports_masking
         self._not_taken = frozenset(("training", "mask")) - set(inspect.signature(layer.call).parameters)

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from keras_an.backend import Tensor, keras, ops, register_serializable
+from keras_an.backend import Tensor, keras, ops, register_serializable, wide_dtype, widen
 from keras_an.losses.reconstruction import id_mrf_loss
 
 
@@ -35,7 +35,7 @@ class DiscriminatorHingeLoss(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         signs, shares = _signs_and_shares(y_true, y_pred)
-        return shares * ops.relu(1.0 - signs * ops.cast(y_pred, "float32"))
+        return shares * ops.relu(1.0 - signs * widen(y_pred)[0])
 
 
 @register_serializable(package="keras_an")
@@ -50,7 +50,7 @@ class CriticWassersteinLoss(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         signs, shares = _signs_and_shares(y_true, y_pred)
-        return -shares * signs * ops.cast(y_pred, "float32")
+        return -shares * signs * widen(y_pred)[0]
 
 
 @register_serializable(package="keras_an")
@@ -85,8 +85,9 @@ def _signs_and_shares(y_true, y_pred):
         raise ValueError(
             f"There must be as many labels as logits. Received: shapes {tuple(y_true.shape)} and {tuple(y_pred.shape)}"
         )
-    real = ops.cast(ops.reshape(y_true, shape) > 0, "float32")  # (batch, 1) and (batch,) would make (batch, batch)
-    num_real, num_all = ops.sum(real), ops.cast(math.prod(shape), "float32")
-    num_fake = num_all - num_real
-    shares = real * num_all / ops.maximum(num_real, 1.0) + (1.0 - real) * num_all / ops.maximum(num_fake, 1.0)
+    dtype = wide_dtype(y_pred.dtype)
+    real = ops.cast(ops.reshape(y_true, shape) > 0, dtype)  # (batch, 1) and (batch,) would make (batch, batch)
+    num_all = ops.cast(math.prod(shape), dtype)
+    num_real, num_fake = (ops.clip(ops.sum(part), 1.0, math.inf) for part in (real, 1.0 - real))
+    shares = real * num_all / num_real + (1.0 - real) * num_all / num_fake
     return 2.0 * real - 1.0, shares

@@ -5,7 +5,7 @@ Where one of its arguments is float64, so is the result. No images at all have a
 
 import math
 
-from keras_an.backend import Tensor, ops, widen
+from keras_an.backend import Tensor, ops, softmax, widen
 from keras_an.losses.reductions import mean
 
 
@@ -96,7 +96,7 @@ def id_mrf_loss(target_features: Tensor, features: Tensor, bandwidth: float = 0.
     target, features = _unit_rows(target - center), _unit_rows(features - center)  # (batch, positions, channels)
     distances = 0.5 - 0.5 * (features @ ops.transpose(target, (0, 2, 1)))  # (batch, positions, target's)
     nearest = -ops.max(-distances, axis=-1, keepdims=True)
-    weights = ops.softmax((1.0 - distances / (nearest + 1e-5)) / bandwidth, axis=-1)
+    weights = softmax((1.0 - distances / (nearest + 1e-5)) / bandwidth)
     diversity = mean(ops.max(weights, axis=1), (1,))  # (batch,)
     return -mean(ops.log(diversity))
 

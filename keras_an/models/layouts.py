@@ -17,7 +17,7 @@ def attentive_layers(model: keras.Model) -> list[AttentiveNormalization]:
         A list of layers, one for each call; empty if there are none.
 
     Raises:
-        ValueError: if the model is neither.
+        ValueError: if the model is neither, or another layer wraps an attentive one.
     """
     layers = []
     for part, _, _ in _calls(model):
@@ -39,7 +39,7 @@ def attentive_probe(model: keras.Model) -> keras.Model:
         `layouts`, a list of the layouts `(batch, *spatial, entities)`.
 
     Raises:
-        ValueError: if the model is neither.
+        ValueError: if the model is neither, or another layer wraps an attentive one.
     """
     inputs, layouts, probes = [], [], {}
     for part, taken, given in _calls(model):
@@ -64,13 +64,24 @@ def _calls(model: keras.Model) -> Iterator[Any]:
     for part, taken, given in calls_of(model):
         if isinstance(part, AttentiveNormalization) or (is_functional(part) and attentive_layers(part)):
             yield part, taken, given
+        elif not is_functional(part) and _holds_attentive_layers(part):
+            raise ValueError(
+                "The layout is known of `AttentiveNormalization` that a functional model calls, not of what another "
+                f"layer wraps. Received: layer={part.name!r} of type {type(part).__name__}"
+            )
+
+
+def _holds_attentive_layers(part):
+    # Keras 3 hands over operations too, which are no layers.
+    parts = part._flatten_layers() if isinstance(part, keras.layers.Layer) else ()
+    return any(isinstance(layer, AttentiveNormalization) for layer in parts)
 
 
 class _Layout(keras.layers.Layer):
     """The layout of a layer, whose own graph of calls it leaves alone."""
 
     def __init__(self, layer: AttentiveNormalization) -> None:
-        super().__init__(dtype=layer.dtype_policy)
+        super().__init__(dtype=layer.dtype_policy, autocast=False)
         self.layer = layer
         self.supports_masking = True
 

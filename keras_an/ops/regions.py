@@ -51,7 +51,7 @@ def fill_padding(values: Tensor, valid: Tensor) -> Tensor:
     """
     total = ops.sum(ops.where(valid, values, ops.zeros_like(values)), axis=1, keepdims=True)
     count = ops.sum(ops.cast(valid, values.dtype), axis=1, keepdims=True)
-    return ops.where(valid, values, total / ops.maximum(count, 1.0))
+    return ops.where(valid, values, total / ops.clip(count, 1.0, math.inf))
 
 
 def region_moments(values: Tensor, layout: Tensor) -> tuple[Tensor, Tensor]:

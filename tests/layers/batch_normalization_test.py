@@ -88,3 +88,17 @@ def test_far_from_zero_it_loses_no_digits():
     exact = x.astype("float64")
     exact = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-3)
     np.testing.assert_allclose(found, exact, atol=2e-3)
+
+
+def test_padding_is_left_out_as_keras_leaves_it_out():
+    """Keras hands over the mask of an input to a layer whose call names it."""
+    x = FEATURES.reshape(4, 30, 7).copy()
+    x[:, 20:] = -1.0
+    found = []
+    for layer in pair():
+        layer = type(layer).from_config({**layer.get_config(), "axis": -1})
+        outputs = layer(keras.layers.Masking(-1.0)(tensors(x)), training=True)
+        found.append((array(outputs)[:, :20], array(ops.convert_to_tensor(layer.moving_mean))))
+    for ours, theirs in zip(*found):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert np.abs(found[0][0].mean(axis=(0, 1))).max() < 1e-3 or not IS_KERAS_3  # of the valid positions alone

@@ -57,7 +57,16 @@ def test_half_precision_gives_float32():
     np.testing.assert_allclose(array(outputs), array(MaskedMean()([FEATURES, MASK])), rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("shapes", [((2, 4, 3), (2, 4, 6, 1)), ((2, 4, 6, 3), (2, 4, 6)), ((2, 4, 6, 3), (2, 4, 6, 3))])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((2, 4, 3), (2, 4, 6, 1)),
+        ((2, 4, 6, 3), (2, 4, 6)),
+        ((2, 4, 6, 3), (2, 4, 6, 3)),
+        ((2, 4, 6, 3), (2, 1, 6, 1)),
+        ((2, 4, 6, 3), (1, 4, 6, 1)),
+    ],
+)
 def test_other_ranks_are_errors(shapes):
     received = ", ".join(rf"\({', '.join(map(str, shape))}\)" for shape in shapes)
     with pytest.raises(ValueError, match=rf"takes a map .* and a mask .* Received: shapes {received}"):

@@ -66,6 +66,13 @@ def test_a_new_layer_is_the_identity():
     np.testing.assert_array_equal(SelfAttention()(x), x)
 
 
+def test_gamma_starts_where_it_is_told():
+    x = features()
+    layer = SelfAttention(residual_initializer="ones", residual_multiplier=0.5)
+    np.testing.assert_allclose(layer(x), reference(x, layer), rtol=1e-4, atol=1e-4)
+    assert float(layer.weights[-1].numpy()) == 1.0 and np.abs(array(layer(x)) - x).max() > 1e-3
+
+
 @pytest.mark.parametrize("channels, key_dim, value_dim", [(16, 2, 8), (4, 1, 2), (1, 1, 1)])
 def test_dimensions_follow_the_channels(channels, key_dim, value_dim):
     layer = SelfAttention()

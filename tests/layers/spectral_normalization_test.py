@@ -77,9 +77,10 @@ def test_kernel_is_divided_by_its_largest_singular_value(name):
     np.testing.assert_allclose(layer(x), plain(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("power_iterations", [1, 3])
+@pytest.mark.parametrize("power_iterations", [1, 3, np.int64(2)])
 def test_one_call_makes_that_many_power_iterations(power_iterations):
     layer = SpectralNormalization(keras.layers.Dense(5, use_bias=False), power_iterations)
+    assert type(layer.get_config()["power_iterations"]) is int
     eye = np.eye(6, dtype=np.float32)
     layer(eye)
     kernel, u = np.asarray(layer.layer.kernel, np.float64), vector_of(layer)[0].astype(np.float64)

@@ -144,6 +144,12 @@ def test_id_mrf_takes_half_as_its_bandwidth():
     np.testing.assert_allclose(id_mrf_loss(target, features), id_mrf_loss(target, features, 0.5), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("error:You are using a softmax")
+def test_id_mrf_of_one_patch_warns_of_nothing():
+    one = np.ones((2, 1, 1, 3), np.float32)
+    np.testing.assert_allclose(id_mrf_loss(*tensors([one, one])), 0.0, atol=1e-6)
+
+
 def test_id_mrf_asks_for_every_patch_of_the_target():
     """Equal features have next to no loss; one of its patches everywhere leaves the others without any near them."""
     target = np.random.default_rng(0).normal(size=(2, 4, 4, 16)).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_an.backend import keras
-from keras_an.layers import AttentiveNormalization
+from keras_an.layers import AttentiveNormalization, SpectralNormalization
 from keras_an.models import attentive_layers, attentive_probe, projection_discriminator, residual_generator
 from layer_test_case import array, randomize_weights, tensors
 
@@ -29,6 +29,15 @@ def test_layers_come_in_the_order_of_the_graph(network, blocks):
     layers = attentive_layers(network(**SMALL, attention_blocks=blocks))
     assert all(isinstance(layer, AttentiveNormalization) for layer in layers)
     assert [layer.name for layer in layers] == [f"block{block}_attention" for block in sorted(blocks)]
+
+
+@pytest.mark.parametrize("wrapper", [SpectralNormalization, keras.layers.TimeDistributed])
+def test_layers_within_other_layers_are_refused(wrapper):
+    inputs = keras.Input((3, 4, 4, 8) if wrapper is keras.layers.TimeDistributed else (4, 4, 8))
+    model = keras.Model(inputs, wrapper(AttentiveNormalization(3), name="around")(inputs))
+    for function in (attentive_layers, attentive_probe):
+        with pytest.raises(ValueError, match=f"layer='around' of type {wrapper.__name__}"):
+            function(model)
 
 
 @pytest.mark.parametrize("kind", ["none", "self_attention"])

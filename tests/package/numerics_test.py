@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attentive_normalization_test_case import reference, weights_of
-from keras_an import AttentiveNormalization, layers, losses
+from keras_an import AttentiveNormalization, layers, losses, models
 from keras_an.backend import IS_KERAS_3, keras, ops
 from layer_test_case import BACKEND, array, compiled, dtype_of, gradients, randomize_weights, record_gradients, tensors
 
@@ -25,6 +25,7 @@ FEATURES = RNG.normal(size=(2, 4, 6, 8))
 IMAGES = RNG.uniform(-1, 1, size=(2, 4, 6, 3))
 MASKS = (RNG.uniform(size=(2, 4, 6, 1)) > 0.5).astype("float64")
 SCORES = RNG.normal(size=(6, 1))
+REAL = (np.arange(6)[:, None] % 2).astype("float64")
 
 LAYERS = {
     "attentive_normalization": lambda: AttentiveNormalization(3, seed=1),
@@ -35,11 +36,13 @@ LAYERS = {
     "self_attention": layers.SelfAttention,
     "spectral_normalization": lambda: layers.SpectralNormalization(keras.layers.Dense(4)),
     "known_pixels": layers.KnownPixels,
+    "diffusion_fill": lambda: layers.DiffusionFill(smoothing_steps=2, num_levels=2, dtype=keras.backend.floatx()),
     "masked_mean": lambda: layers.MaskedMean(dtype=keras.backend.floatx()),
     "conditional_batch_normalization": lambda: layers.ConditionalBatchNormalization(3),
 }
 PAIRED_WITH = {
     "known_pixels": MASKS,
+    "diffusion_fill": MASKS,
     "masked_mean": MASKS,
     "conditional_batch_normalization": np.array([2, 0], "int32"),
 }
@@ -51,6 +54,14 @@ LOSSES = {
     "gradient_penalty": (losses.gradient_penalty, [IMAGES, MASKS]),
     "l1_loss": (losses.l1_loss, [IMAGES, IMAGES[::-1].copy(), MASKS]),
     "id_mrf_loss": (losses.id_mrf_loss, [FEATURES, FEATURES[::-1].copy()]),
+    "discriminator_hinge_loss_of_fit": (
+        lambda *args: ops.sum(losses.DiscriminatorHingeLoss().call(*args)),
+        [REAL, SCORES],
+    ),
+    "critic_wasserstein_loss_of_fit": (
+        lambda *args: ops.sum(losses.CriticWassersteinLoss().call(*args)),
+        [REAL, SCORES],
+    ),
 }
 
 
@@ -87,7 +98,9 @@ def test_layers_train_in_any_floatx(name, dtype):
     with floatx(dtype):
         layer = LAYERS[name]()
         outputs = layer(inputs_of(name, FEATURES, dtype), **training_of(layer))
-        assert dtype_of(outputs) == ("float32" if (name, dtype) == ("masked_mean", "float16") else dtype)
+        assert dtype_of(outputs) == (
+            "float32" if dtype == "float16" and name in ("masked_mean", "diffusion_fill") else dtype
+        )
         assert np.isfinite(array(ops.cast(outputs, "float32"))).all()
 
 
@@ -139,7 +152,7 @@ def test_float64_is_the_papers_to_its_last_digits(options):
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_compute_in_float64(name):
     loss, arguments = LOSSES[name]
-    moved = 1 if name in ("l1_loss", "id_mrf_loss") else 0
+    moved = 1 if name in ("l1_loss", "id_mrf_loss") or name.endswith("_of_fit") else 0
     direction = np.random.default_rng(1).normal(size=arguments[moved].shape)
     with floatx("float64"):
 
@@ -200,6 +213,28 @@ def test_a_new_layer_is_the_identity_of_huge_features(options, jit, training):
     found = gradients(lambda x: ops.sum(call(x)), [x], layer.trainable_weights, jit=jit or BACKEND == "jax")
     np.testing.assert_array_equal(found[0], np.ones_like(x))
     assert all(np.isfinite(gradient).all() for gradient in found)
+
+
+@pytest.mark.parametrize("factor, dtype", [(1e5, "mixed_float16"), (1e20, "float32")])
+def test_a_new_self_attention_is_the_identity_of_huge_features(factor, dtype):
+    x = (FEATURES * factor).astype("float32")
+    layer = layers.SelfAttention(dtype=dtype)
+    expected = x if dtype == "float32" else np.clip(x, -65504, 65504).astype("float16")
+    np.testing.assert_array_equal(array(layer(tensors(x))), expected)
+    found = gradients(lambda x: ops.sum(ops.cast(layer(x), "float32") * 1e-30), [x], layer.trainable_weights)
+    assert all(np.isfinite(gradient).all() for gradient in found)
+    layer.residual_weight.assign(0.1)
+    assert np.isfinite(array(ops.cast(layer(tensors(x)), "float32"))).all()
+
+
+def test_wrappers_leave_the_cast_to_what_they_wrap():
+    x = (FEATURES * 1e5).astype("float32")
+    wrapped = layers.SpectralNormalization(AttentiveNormalization(3, dtype="mixed_float16"), dtype="mixed_float16")
+    np.testing.assert_array_equal(array(wrapped(tensors(x))), np.clip(x, -65504, 65504).astype("float16"))
+    inputs = keras.Input(FEATURES.shape[1:])
+    outputs = AttentiveNormalization(3, dtype="mixed_float16")(inputs)
+    (layout,) = models.attentive_probe(keras.Model(inputs, outputs))(tensors(x))["layouts"]
+    assert np.isfinite(array(ops.cast(layout, "float32"))).all()
 
 
 # Nothing at all.
@@ -380,3 +415,21 @@ def test_transforms_of_functions_hold(name, options, distance):
     found = transform(name, layer, *tensors([x, t]))
     tolerance = 2e-3 if distance else 1e-3
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="no state may move on within torch.func's transforms")
+def test_forward_mode_goes_through_self_sampling():
+    rng = np.random.default_rng(3)
+    x, t = rng.normal(size=(2, 2, 4, 6, 8)).astype("float32")
+    layer = AttentiveNormalization(3, temperature=1.0, seed=1)
+    layer.build(x.shape)
+    randomize_weights(layer)
+    state = np.array(array(layer.sampling_state))
+
+    def call(x):
+        layer.sampling_state.assign(state)  # the same windows
+        return layer(x, training=True)
+
+    ahead, behind = (array(call(tensors(x + step * t))) for step in (1e-2, -1e-2))
+    found = transform("jvp", call, *tensors([x, t]))
+    np.testing.assert_allclose(found, (ahead - behind) / 2e-2, rtol=0.02, atol=0.02 * np.abs(found).max())
