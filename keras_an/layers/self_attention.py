@@ -1,5 +1,6 @@
 """Self-attention over positions: the baseline that Attentive Normalization replaces."""
 
+import math
 from typing import Any, Optional
 
 from keras_an.backend import (
@@ -23,7 +24,8 @@ class SelfAttention(keras.layers.Layer):
     """The attention block of SAGAN: `x + gamma * W_o(softmax(q(x) k(x)^T) v(x))`, gamma a learned scalar from 0.
 
     q, k, v and W_o are 1x1 convolutions without bias; keys and values are max-pooled 2 x 2, as in the authors' code.
-    The cost of the layer grows with the square of the number of positions.
+    The cost of the layer grows with the square of the number of positions. Queries and keys are held within 10,000 over
+    the root of `key_dim`, far beyond what is learned, so that huge features give no NaN.
 
     Args:
         key_dim: integer, channels of queries and keys. None, the default, means `channels // 8`, at least 1.
@@ -110,8 +112,9 @@ class SelfAttention(keras.layers.Layer):
         values = _pooled_rows(self._project(inputs, self.value_kernel))  # (batch, positions / 4, value_dim)
         if self.compute_dtype == "float16":
             queries, keys = widen(queries, keys)
-        # Of huge features the products would overflow.
-        queries, keys = ops.clip(queries, -1e15, 1e15), ops.clip(keys, -1e15, 1e15)
+        # Of huge features logits would be infinite, or so large that XLA, which computes them twice, is hundreds off.
+        bound = 1e4 / math.sqrt(self.query_kernel.shape[-1])
+        queries, keys = ops.clip(queries, -bound, bound), ops.clip(keys, -bound, bound)
         logits = ops.cast(queries @ ops.transpose(keys, (0, 2, 1)), wide_dtype(self.compute_dtype))
         attention = softmax(logits)  # (batch, positions, positions / 4)
         attended = ops.cast(attention, values.dtype) @ self._bounded(values)
