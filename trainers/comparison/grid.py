@@ -9,7 +9,6 @@ MAIN, ABLATIONS = "main", "ablations"  # groups of arms
 BASELINES = ("none", "self_attention")  # what the others are compared with
 ATTENTIVE = "attentive_normalization"
 _DATA_PATHS = ("task.train_data.path", "task.validation_data.path")
-_AS_PUBLISHED = {"residual_multiplier": "1.0"}  # whatever the experiment has
 _FOLDERS = ("task.evaluation.classifier_dir", "task.evaluation.statistics_dir")
 
 
@@ -71,7 +70,7 @@ def arms(suite):
     found = [
         _main("none", "no attention"),
         _main("self_attention", "self-attention"),
-        _main(ATTENTIVE, "Attentive Normalization, rho from 0 as in the paper"),
+        _main(ATTENTIVE, "Attentive Normalization as the experiment has it"),
         _ablation("no_self_sampling", "without self-sampling", self_sampling="false"),
         _other("no_orthogonality", "without the orthogonality penalty", {"task.losses.orthogonal_weight": "0"}),
     ]
@@ -105,22 +104,18 @@ def arms(suite):
 
 
 def _main(name, meaning):
-    return Arm(name, MAIN, meaning, {"task.model.attention": name, **_of_both(_AS_PUBLISHED)})
+    return Arm(name, MAIN, meaning, {"task.model.attention": name})
 
 
 def _ablation(name, meaning, attention=ATTENTIVE, **settings):
     """An arm with settings of both networks."""
-    return _other(name, meaning, {"task.model.attention": attention, **_of_both(settings)})
+    networks = ("generator", "discriminator")
+    settings = {f"task.model.{n}.{key}": str(value) for key, value in settings.items() for n in networks}
+    return _other(name, meaning, {"task.model.attention": attention, **settings})
 
 
 def _other(name, meaning, settings):
-    published = {"task.model.attention": ATTENTIVE, **_of_both(_AS_PUBLISHED)}
-    return Arm(name, ABLATIONS, meaning, {**published, **settings})
-
-
-def _of_both(settings):
-    networks = ("generator", "discriminator")
-    return {f"task.model.{n}.{key}": str(value) for key, value in settings.items() for n in networks}
+    return Arm(name, ABLATIONS, meaning, {"task.model.attention": ATTENTIVE, **settings})
 
 
 def _blocks(generator, discriminator):
