@@ -127,9 +127,9 @@ def gan_pairs32():
     Variants: `python -m trainers.compare --suite=pairs` runs all that are compared.
     Cost and result: not run to its end. `pair_agreement` of real pictures is 1.00, with halves shuffled 0.02. Seed 1
     without attention, after 80,000, 160,000 and 240,000 pictures: agreement 0.00, 0.03 and 0.16, Fréchet distance 152,
-    50 and 32; with AN and `residual_multiplier=10` in both networks: 0.02, 0.08 and 0.20, and 161, 108 and 96. By the hinge loss with
-    spectral norms it fell into a few pictures: 415 after 120,000 and 693 after 200,000, at a spread of 0.5. With five
-    updates of the discriminator in a step, rather than two, it was 213 after 96,000.
+    50 and 32; with AN and `residual_multiplier=10` in both networks: 0.02, 0.08 and 0.20, and 161, 108 and 96. By the
+    hinge loss with spectral norms it fell into a few pictures: 415 after 120,000 and 693 after 200,000, at a spread of
+    0.5. With five updates of the discriminator in a step, rather than two, it was 213 after 96,000.
     """
     return _pairs(32, [2])
 
