@@ -77,10 +77,10 @@ def test_what_is_no_export_is_refused(fills, tmp_path, caplog):
 
 
 @needs_gradio
-def test_two_exports_of_a_kind_and_none_at_all_are_refused(fills, caplog, monkeypatch):
+def test_two_exports_of_a_kind_and_none_at_all_are_refused(fills, tmp_path, caplog, monkeypatch):
     message = refusal(caplog, fills, fills)
     assert message == f"--saved_model={fills} is the second that fills holes: name one of each kind."
-    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    monkeypatch.setattr(folders, "PRETRAINED", str(tmp_path))
     assert "Name one: --saved_model=FOLDER." in refusal(caplog)
 
 
