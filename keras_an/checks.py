@@ -15,6 +15,11 @@ def is_integer(value):
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def are_equal_where_known(sizes, others):
+    """Whether sizes equal others, in turn, wherever neither is None."""
+    return all(None in pair or pair[0] == pair[1] for pair in zip(sizes, others))
+
+
 def check_positive(name, value):
     """Raises ValueError unless `value` is above 0."""
     if not value > 0:

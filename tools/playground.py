@@ -59,7 +59,7 @@ def play():
 def shipped():
     """The exports that come with the clone; raises ToolError where there is none."""
     paths = [os.path.join(folders.PRETRAINED, name) for name in (folders.INPAINTING, folders.GENERATION)]
-    paths = [path for path in paths if os.path.isfile(os.path.join(path, "saved_model", "saved_model.pb"))]
+    paths = [path for path in paths if folders.is_saved_model(os.path.join(path, "saved_model"))]
     if not paths:
         raise program.ToolError(f"There is no export in {folders.PRETRAINED}. Name one: --saved_model=FOLDER.")
     return paths

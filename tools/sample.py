@@ -127,7 +127,7 @@ def classes_of(path):
     """
     if not os.path.isdir(path):
         raise SampleError(f"--saved_model={path} is not a folder.")
-    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+    if not folders.is_saved_model(path):
         raise SampleError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
     try:
         with open(os.path.join(path, METADATA_FILE), encoding="utf-8") as file:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec, wide_dtype, widen
-from keras_an.checks import check_one_of, check_positive_integer
+from keras_an.checks import are_equal_where_known, check_one_of, check_positive_integer
 
 _SMALLEST = 0.01  # eigenvalue, over the largest, down to which errors are damped alike; the levels above do the others
 
@@ -82,7 +82,7 @@ class DiffusionFill(keras.layers.Layer):
             )
         first = 2 if self.data_format == "channels_first" else 1
         sizes, mask_sizes = (tuple(shape[first : first + 2]) for shape in shapes)
-        if any(None not in (size, other) and size != other for size, other in zip(sizes, mask_sizes)):
+        if not are_equal_where_known(sizes, mask_sizes):
             raise ValueError(f"Image and mask must have the same height and width. Received: {sizes} and {mask_sizes}")
         channels = (shapes[0][self._axis], 1)
         self.input_spec = [keras.layers.InputSpec(ndim=4, axes={self._axis: number}) for number in channels]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec
-from keras_an.checks import check_one_of, check_positive_integer
+from keras_an.checks import are_equal_where_known, check_one_of, check_positive_integer
 
 
 @register_serializable(package="keras_an")
@@ -62,7 +62,7 @@ class KnownPixels(keras.layers.Layer):
     def _check_sizes(self, image_shape, mask_shape):
         first = 2 if self.data_format == "channels_first" else 1
         sizes, mask_sizes = (tuple(shape[first : first + 2]) for shape in (image_shape, mask_shape))
-        if any(None not in (size, other) and size != other for size, other in zip(sizes, mask_sizes)):
+        if not are_equal_where_known(sizes, mask_sizes):
             raise ValueError(f"Image and mask must have the same height and width. Received: {sizes} and {mask_sizes}")
         if any(size is not None and size % self.divisor for size in sizes):
             raise ValueError(f"Height and width of an image must divide by {self.divisor}. Received: {sizes}")

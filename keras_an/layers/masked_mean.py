@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from keras_an.backend import Shape, Tensor, keras, ops, register_serializable, tensor_spec, wide_dtype, widen
-from keras_an.checks import check_one_of
+from keras_an.checks import are_equal_where_known, check_one_of
 
 
 @register_serializable(package="keras_an")
@@ -49,8 +49,9 @@ class MaskedMean(keras.layers.Layer):
         self.built = True
 
     def _is_of_one_size(self, *shapes):
-        pairs = [pair for axis, pair in enumerate(zip(*shapes)) if axis != self._axis]
-        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+        return are_equal_where_known(
+            *([size for axis, size in enumerate(shape) if axis != self._axis] for shape in shapes)
+        )
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         x, mask = widen(*inputs)

@@ -14,6 +14,11 @@ class FolderError(ValueError):
     """The folder holds no export; the message says why."""
 
 
+def is_saved_model(folder):
+    """Whether a folder is that of a SavedModel."""
+    return os.path.isfile(os.path.join(folder, "saved_model.pb"))
+
+
 def saved_model_in(path):
     """The folder of the SavedModel: `path` itself, or the one that `tools.convert_checkpoint` wrote in it.
 
@@ -22,7 +27,7 @@ def saved_model_in(path):
     """
     inner = os.path.join(path, FORMATS["saved_model"][0])
     for folder in (path, inner):
-        if os.path.isfile(os.path.join(folder, "saved_model.pb")):
+        if is_saved_model(folder):
             return folder
     raise FolderError(f"--saved_model={path} is no SavedModel: there is no saved_model.pb in it.")
 
@@ -30,7 +35,7 @@ def saved_model_in(path):
 def pretrained(name):
     """The SavedModel of a name that comes with this project; raises FolderError where it is not there."""
     path = os.path.join(PRETRAINED, name, "saved_model")
-    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+    if not is_saved_model(path):
         raise FolderError(
             f"Without --saved_model the weights of this project are taken, and {path} holds none: get that folder back "
             "from the project's repository, or name a SavedModel of your own."
