@@ -71,7 +71,7 @@ def train(discriminator_loss, generator_loss):
 # %% The hinge losses of TF-GAN are those of this package.
 real, fake = np.random.default_rng(0).normal(size=(2, 256, 1)).astype(np.float32)
 theirs = losses.wasserstein_hinge_discriminator_loss(real, fake), losses.wasserstein_hinge_generator_loss(fake)
-ours = keras_an.losses.discriminator_hinge_loss(real, fake), keras_an.losses.generator_hinge_loss(fake)
+ours = keras_an.losses.discriminator_hinge_loss(real, fake_logits=fake), keras_an.losses.generator_hinge_loss(fake)
 print(f"hinge losses differ from keras_an.losses by {np.max(np.abs(np.subtract(theirs, ours))):.1e} at most")
 
 # %% Training with two pairs of TF-GAN's.

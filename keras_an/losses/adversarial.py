@@ -1,7 +1,8 @@
 """Adversarial losses. Each takes logits, scores or gradients of any float dtype and returns a float32 scalar.
 
 Where one of them is float64, so is the loss. No logits at all have a loss of 0. None is for `compile`, which would hand
-over labels as the first argument: `DiscriminatorHingeLoss` and `CriticWassersteinLoss` are.
+over labels as the first argument, and so what follows it goes by name: such a call is a TypeError. For `compile` there
+are `DiscriminatorHingeLoss` and `CriticWassersteinLoss`.
 """
 
 from typing import Optional
@@ -10,7 +11,7 @@ from keras_an.backend import Tensor, ops, widen
 from keras_an.losses.reductions import mean
 
 
-def discriminator_hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def discriminator_hinge_loss(real_logits: Tensor, *, fake_logits: Tensor) -> Tensor:
     """Hinge loss of the discriminator: `mean(relu(1 - D(x))) + mean(relu(1 + D(G(z))))`.
 
     Args:
@@ -42,7 +43,7 @@ def generator_hinge_loss(fake_logits: Tensor) -> Tensor:
     return generator_wasserstein_loss(fake_logits)
 
 
-def critic_wasserstein_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def critic_wasserstein_loss(real_scores: Tensor, *, fake_scores: Tensor) -> Tensor:
     """Wasserstein loss of the critic: `mean(D(G(z))) - mean(D(x))`, without the gradient penalty.
 
     Args:
@@ -75,7 +76,7 @@ def generator_wasserstein_loss(fake_scores: Tensor) -> Tensor:
     return -mean(fake_scores)
 
 
-def gradient_penalty(gradients: Tensor, mask: Optional[Tensor] = None, epsilon: float = 1e-10) -> Tensor:
+def gradient_penalty(gradients: Tensor, *, mask: Optional[Tensor] = None, epsilon: float = 1e-10) -> Tensor:
     """The gradient penalty of WGAN-GP: the mean over images of `(sqrt(sum((mask * g)^2) + epsilon) - 1)^2`.
 
     g is the gradient of an image's score with respect to the image.

@@ -20,10 +20,14 @@ def logits():
     return [(3 * rng.normal(size=shape)).astype(np.float32) for shape in ((8, 1), (6, 1))]
 
 
+def hinge_loss(real, fake):
+    return discriminator_hinge_loss(real, fake_logits=fake)
+
+
 def test_discriminator_loss_is_the_mean_of_hinges(logits):
     real, fake = logits
     expected = sum(max(0, 1 - d) for d in real[:, 0]) / 8 + sum(max(0, 1 + d) for d in fake[:, 0]) / 6
-    np.testing.assert_allclose(discriminator_hinge_loss(real, fake), expected, rtol=1e-5)
+    np.testing.assert_allclose(discriminator_hinge_loss(real, fake_logits=fake), expected, rtol=1e-5)
 
 
 def test_generator_loss_is_minus_the_mean(logits):
@@ -36,7 +40,7 @@ def test_discriminator_loss_is_tf_gans(tf, logits):
 
     real, fake = tf.constant(logits[0][:6]), tf.constant(logits[1])  # TF-GAN takes equal shapes only
     expected = tfgan.losses().wasserstein_hinge_discriminator_loss(real, fake)
-    np.testing.assert_allclose(discriminator_hinge_loss(real, fake), expected, rtol=1e-6)
+    np.testing.assert_allclose(discriminator_hinge_loss(real, fake_logits=fake), expected, rtol=1e-6)
 
 
 def test_generator_loss_is_tf_gans(tf, logits):
@@ -49,13 +53,13 @@ def test_generator_loss_is_tf_gans(tf, logits):
 
 def test_logits_beyond_the_margin_have_no_loss_and_no_gradient():
     real, fake = np.array([[1.5, 4.0], [-1.5, -4.0]], np.float32)
-    assert float(discriminator_hinge_loss(real, fake)) == 0.0
-    assert all((gradient == 0).all() for gradient in gradients(discriminator_hinge_loss, [real, fake], []))
+    assert float(discriminator_hinge_loss(real, fake_logits=fake)) == 0.0
+    assert all((gradient == 0).all() for gradient in gradients(hinge_loss, [real, fake], []))
 
 
 def test_gradients_push_real_up_and_fake_down():
     real, fake = np.array([[0.5, 4.0], [-0.5, 4.0]], np.float32)
-    found = gradients(discriminator_hinge_loss, [real, fake], [])
+    found = gradients(hinge_loss, [real, fake], [])
     np.testing.assert_allclose(found, [[-0.5, 0.0], [0.5, 0.5]])
     np.testing.assert_allclose(gradients(generator_hinge_loss, [fake], []), [[-0.5, -0.5]])
 
@@ -65,7 +69,7 @@ def test_losses_of_half_precision_are_float32(dtype):
     """A mean of 2049 ones is not a number of bfloat16 or float16; their sum would stop growing before."""
     real, fake = np.zeros((2049, 1), np.float32), np.array([[1.0]] * 2048 + [[0.0]], np.float32)
     real, fake = (ops.cast(logits, dtype) for logits in (real, fake))
-    discriminator, generator = discriminator_hinge_loss(real, fake), generator_hinge_loss(fake)
+    discriminator, generator = discriminator_hinge_loss(real, fake_logits=fake), generator_hinge_loss(fake)
     assert dtype_of(discriminator) == dtype_of(generator) == "float32"
     assert tuple(discriminator.shape) == tuple(generator.shape) == ()
     np.testing.assert_allclose(discriminator, 1 + (2048 * 2 + 1) / 2049, rtol=1e-6)
@@ -75,7 +79,7 @@ def test_losses_of_half_precision_are_float32(dtype):
 def test_wasserstein_losses_are_differences_of_means(logits):
     real, fake = logits
     mean_real, mean_fake = sum(real[:, 0]) / 8, sum(fake[:, 0]) / 6
-    np.testing.assert_allclose(critic_wasserstein_loss(real, fake), mean_fake - mean_real, rtol=1e-5)
+    np.testing.assert_allclose(critic_wasserstein_loss(real, fake_scores=fake), mean_fake - mean_real, rtol=1e-5)
     np.testing.assert_allclose(generator_wasserstein_loss(fake), -mean_fake, rtol=1e-5)
 
 
@@ -84,7 +88,7 @@ def test_wasserstein_losses_are_tf_gans(tf, logits):
 
     real, fake = tf.constant(logits[0][:6]), tf.constant(logits[1])
     expected = tfgan.losses().wasserstein_discriminator_loss(real, fake)
-    np.testing.assert_allclose(critic_wasserstein_loss(real, fake), expected, rtol=1e-5)
+    np.testing.assert_allclose(critic_wasserstein_loss(real, fake_scores=fake), expected, rtol=1e-5)
     expected = tfgan.losses().wasserstein_generator_loss(fake)
     np.testing.assert_allclose(generator_wasserstein_loss(fake), expected, rtol=1e-5)
 
@@ -92,7 +96,7 @@ def test_wasserstein_losses_are_tf_gans(tf, logits):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_wasserstein_losses_of_half_precision_are_float32(dtype):
     real, fake = (ops.cast(np.full((2049, 1), value, np.float32), dtype) for value in (0.5, 1.0))
-    critic, generator = critic_wasserstein_loss(real, fake), generator_wasserstein_loss(fake)
+    critic, generator = critic_wasserstein_loss(real, fake_scores=fake), generator_wasserstein_loss(fake)
     assert dtype_of(critic) == dtype_of(generator) == "float32"
     assert tuple(critic.shape) == tuple(generator.shape) == ()
     np.testing.assert_allclose([float(critic), float(generator)], [0.5, -1.0], rtol=1e-6)
@@ -114,7 +118,7 @@ def test_penalty_of_a_linear_critic_is_that_of_its_weights():
     np.testing.assert_allclose(gradient_penalty(tensors(found)), expected, rtol=1e-5)
     masked = reference_penalty(weights, mask)
     assert abs(masked - expected) > 1e-2
-    np.testing.assert_allclose(gradient_penalty(tensors(found), tensors(mask)), masked, rtol=1e-5)
+    np.testing.assert_allclose(gradient_penalty(tensors(found), mask=tensors(mask)), masked, rtol=1e-5)
 
 
 def test_penalty_is_0_at_slope_1():
@@ -144,7 +148,7 @@ def test_penalty_is_tf_gans(tf):
 @pytest.mark.parametrize("mask", [None, np.zeros((3, 4, 5, 1), np.float32)])
 def test_penalty_has_a_finite_gradient_at_slope_0(mask):
     mask = None if mask is None else tensors(mask)
-    found = gradients(lambda g: gradient_penalty(g, mask), [np.zeros((3, 4, 5, 2), np.float32)], [])[0]
+    found = gradients(lambda g: gradient_penalty(g, mask=mask), [np.zeros((3, 4, 5, 2), np.float32)], [])[0]
     assert np.isfinite(found).all() and (found == 0).all()
 
 
@@ -162,10 +166,10 @@ def test_penalty_may_be_differentiated_through_a_critic():
 def test_penalty_does_not_see_gradients_that_do_not_count():
     found, mask = images(1), np.ones((3, 4, 5, 1), np.float32)
     mask[:, 1:3] = 0
-    expected = float(gradient_penalty(*tensors([found, mask])))
+    expected = float(gradient_penalty(tensors(found), mask=tensors(mask)))
     found[:, 1:3] = np.nan
-    assert float(gradient_penalty(*tensors([found, mask]))) == expected
-    (second,) = gradients(lambda found: gradient_penalty(found, *tensors([mask])), [found], [])
+    assert float(gradient_penalty(tensors(found), mask=tensors(mask))) == expected
+    (second,) = gradients(lambda found: gradient_penalty(found, mask=tensors(mask)), [found], [])
     assert np.isfinite(second).all() and (second[:, 1:3] == 0).all()
 
 
@@ -173,6 +177,6 @@ def test_penalty_of_half_precision_is_float32():
     """A slope of 300 has a square beyond float16."""
     slope = np.zeros((2, 3, 3, 1), np.float32)
     slope[:, 1, 1] = 300.0
-    penalty = gradient_penalty(ops.cast(slope, "float16"), ops.cast(np.ones((2, 3, 3, 1), np.float32), "float16"))
+    penalty = gradient_penalty(ops.cast(slope, "float16"), mask=ops.cast(np.ones((2, 3, 3, 1), np.float32), "float16"))
     assert dtype_of(penalty) == "float32" and tuple(penalty.shape) == ()
     np.testing.assert_allclose(penalty, 299.0**2, rtol=1e-5)

@@ -11,8 +11,8 @@ RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(7, 1)).astype(np.float32)
 REAL = np.array([1, 0, 0, 1, 0, 0, 0], np.float32)
 PAIRS = [
-    (losses.DiscriminatorHingeLoss, losses.discriminator_hinge_loss),
-    (losses.CriticWassersteinLoss, losses.critic_wasserstein_loss),
+    (losses.DiscriminatorHingeLoss, lambda real, fake: losses.discriminator_hinge_loss(real, fake_logits=fake)),
+    (losses.CriticWassersteinLoss, lambda real, fake: losses.critic_wasserstein_loss(real, fake_scores=fake)),
 ]
 
 
@@ -79,3 +79,12 @@ def test_fit_tells_real_from_generated():
         model.fit(images, labels, batch_size=16, epochs=20, verbose=0)
     logits = array(model(tensors(images)))[:, 0]
     assert np.mean((logits > 0) == labels) > 0.9
+
+
+@pytest.mark.parametrize("name", ["discriminator_hinge_loss", "critic_wasserstein_loss", "gradient_penalty"])
+def test_functions_that_would_take_labels_for_logits_are_refused(name):
+    images = np.zeros((4, 2, 2, 1), np.float32)
+    model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Dense(1)])
+    model.compile("sgd", getattr(losses, name))
+    with pytest.raises(TypeError, match=f"{name}.. takes 1 positional argument but 2"):
+        model.fit(images, images, verbose=0)

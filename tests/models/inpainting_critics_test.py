@@ -151,7 +151,7 @@ def test_gradient_penalty_trains_every_kernel(network, kind):
         return ops.sum(model([image, mask] if network is patch_critic else image, training=False))
 
     def penalty(image):
-        return gradient_penalty(differentiate(score, image), mask)
+        return gradient_penalty(differentiate(score, image), mask=mask)
 
     image, *found = gradients(penalty, [images()], model.trainable_weights)
     assert np.isfinite(image).all() and all(np.isfinite(gradient).all() for gradient in found)

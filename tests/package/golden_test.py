@@ -37,7 +37,7 @@ def test_layout_equals_the_golden_file():
 def test_hinge_losses_equal_their_formulas():
     real, fake = np.linspace(-2, 2, 7, dtype="float32"), np.linspace(-1, 3, 7, dtype="float32")
     expected = np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()
-    found = losses.discriminator_hinge_loss(tensors(real), tensors(fake))
+    found = losses.discriminator_hinge_loss(tensors(real), fake_logits=tensors(fake))
     np.testing.assert_allclose(array(found), expected, rtol=1e-6)
     np.testing.assert_allclose(array(losses.generator_hinge_loss(tensors(fake))), -fake.mean(), rtol=1e-6)
 

@@ -47,11 +47,17 @@ PAIRED_WITH = {
     "conditional_batch_normalization": np.array([2, 0], "int32"),
 }
 LOSSES = {
-    "discriminator_hinge_loss": (losses.discriminator_hinge_loss, [SCORES, SCORES[::-1].copy()]),
+    "discriminator_hinge_loss": (
+        lambda real, fake: losses.discriminator_hinge_loss(real, fake_logits=fake),
+        [SCORES, SCORES[::-1].copy()],
+    ),
     "generator_hinge_loss": (losses.generator_hinge_loss, [SCORES]),
-    "critic_wasserstein_loss": (losses.critic_wasserstein_loss, [SCORES, 2 * SCORES]),
+    "critic_wasserstein_loss": (
+        lambda real, fake: losses.critic_wasserstein_loss(real, fake_scores=fake),
+        [SCORES, 2 * SCORES],
+    ),
     "generator_wasserstein_loss": (losses.generator_wasserstein_loss, [SCORES]),
-    "gradient_penalty": (losses.gradient_penalty, [IMAGES, MASKS]),
+    "gradient_penalty": (lambda found, mask: losses.gradient_penalty(found, mask=mask), [IMAGES, MASKS]),
     "l1_loss": (losses.l1_loss, [IMAGES, IMAGES[::-1].copy(), MASKS]),
     "id_mrf_loss": (losses.id_mrf_loss, [FEATURES, FEATURES[::-1].copy()]),
     "discriminator_hinge_loss_of_fit": (

@@ -39,7 +39,10 @@ def generator_non_saturating_loss(fake_logits):
 
 # The loss of the discriminator, from real and generated logits, and that of the generator.
 LOSSES = {
-    "hinge": (losses.discriminator_hinge_loss, losses.generator_hinge_loss),
+    "hinge": (lambda real, fake: losses.discriminator_hinge_loss(real, fake_logits=fake), losses.generator_hinge_loss),
     "non_saturating": (discriminator_non_saturating_loss, generator_non_saturating_loss),
-    "wasserstein": (losses.critic_wasserstein_loss, losses.generator_wasserstein_loss),
+    "wasserstein": (
+        lambda real, fake: losses.critic_wasserstein_loss(real, fake_scores=fake),
+        losses.generator_wasserstein_loss,
+    ),
 }

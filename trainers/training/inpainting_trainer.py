@@ -181,8 +181,9 @@ class InpaintingTrainer(Trainer):
             for index, name in enumerate(self.critics):
                 real, fake, hole = (self._seen(name, x, corner) for x in (images, completed, mask))
                 scores = self._scores(name, tf.concat([real, fake], axis=0), tf.concat([hole, hole], axis=0))
-                loss += critic_wasserstein_loss(*tf.split(scores, 2))
-                spread.append([part for one in tf.split(tf.cast(scores, tf.float32), 2) for part in _moments(one)])
+                of_real, of_fake = tf.split(scores, 2)
+                loss += critic_wasserstein_loss(of_real, fake_scores=of_fake)
+                spread.append([part for one in (of_real, of_fake) for part in _moments(tf.cast(one, tf.float32))])
                 penalty += self._penalty(name, real + places[:, index] * (fake - real), hole)
             total = loss + self.params.task.losses.gradient_penalty * penalty + orthogonality
             scaled = total * factor
@@ -227,7 +228,7 @@ class InpaintingTrainer(Trainer):
         with tf.GradientTape() as tape:
             tape.watch(interpolated)
             scores = self._scores(name, interpolated, hole)
-        return gradient_penalty(tape.gradient(scores, interpolated), hole)
+        return gradient_penalty(tape.gradient(scores, interpolated), mask=hole)
 
     def _scores(self, name, images, hole):
         inputs = [images, hole] if name == "patch" else images
