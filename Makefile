@@ -111,7 +111,7 @@ test-jax-differences: $(VENV)-jax/.test ## of these what can differ from TensorF
 	@KERAS_BACKEND=jax $(CACHED_jax) $(VENV)-jax/bin/python -m pytest $(TWO_AT_A_TIME) -m 'not slow' $(JAX_DIFFERENCES)
 
 test-torch: $(VENV)-torch/.test ## the layer package on Keras 3 with PyTorch, without TensorFlow
-	@KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENV)-torch/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS)
+	@KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENV)-torch/bin/python -m pytest $(TWO_AT_A_TIME) $(LAYER_TESTS) tests/benchmarks/pytorch_step_test.py
 
 bazel: bazel-installed $(VENV)/.dev ## build all Bazel targets, pass the small tests (BAZEL_TESTS=//... passes all)
 	@if $(BUILDIFIER) --version >/dev/null 2>&1; then \

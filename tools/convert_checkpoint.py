@@ -82,7 +82,7 @@ def convert(checkpoint, output_dir, formats, signature="serving_default", use_em
             path = os.path.join(folder, exports.FORMATS[form][0])
             if form == "weights":
                 with open(os.path.join(folder, "generator.json"), "w", encoding="utf-8") as file:
-                    file.write(generators.description_of(model))
+                    file.write(exports.description_of(model))
             exports.write(form, path, model, serving, signature)
             differences.append(exports.verify(form, path, serving, signature if form in ("litert", "onnx") else None))
             logging.info("%s: run on its own, it differs by %.1e at most.", os.path.basename(path), differences[-1])

@@ -191,6 +191,30 @@ def test_refuses_a_baseline_that_is_no_clone(tmp_path):
         two_versions.compare(str(tmp_path), next_specification(), 1)
 
 
+def test_refuses_a_python_that_is_none(tmp_path):
+    with pytest.raises(program.ToolError, match=rf"^--pytorch: {tmp_path}/python cannot be run: "):
+        two_versions.compare(f"{tmp_path}/python", next_specification(), 1, in_pytorch=True)
+
+
+def test_compares_with_another_programs_answers(tmp_path):
+    """One that stands for a Python with PyTorch, since this environment has none."""
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\ncase $1 in *pytorch_step.py) ;; *) exit 1 ;; esac\necho '[9.0, 9.0]'\n"
+        "while read line; do echo '[3.0, 2.0]'; done\n"
+    )
+    python.chmod(0o755)
+    before, after, first, _ = two_versions.compare(str(python), next_specification(), 2, in_pytorch=True)
+    assert before == [[3.0, 2.0]] * 2 and first[0] == [9.0, 9.0] and all(wall > 0 for wall, _ in after)
+
+
+@pytest.mark.parametrize("flag, value", [("kinds", "reconstruction"), ("replicas", "2"), ("precision", "bfloat16")])
+def test_refuses_what_pytorch_is_not_compared_in(caplog, flag, value):
+    with flagsaver.as_parsed(pytorch="python", **{flag: value}), pytest.raises(SystemExit) as caught:
+        benchmark_training.main(["training"])
+    assert caught.value.code == 2 and "--pytorch compares" in caplog.text
+
+
 def test_refuses_kinds_of_steps(caplog):
     with flagsaver.as_parsed(kinds="gan,other"), pytest.raises(SystemExit) as caught:
         benchmark_training.main(["training"])

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import logging
 import pathlib
+import re
 import shutil
 import sys
 
@@ -386,6 +387,13 @@ def test_inpainting_in_other_runtimes_takes_any_size(live, tmp_path, monkeypatch
         exports.verify(form, path, InpaintingServing(other), "raw")
 
 
+def test_a_saved_model_is_converted_again(converted, tmp_path, io):
+    out = convert(converted / "saved_model", tmp_path / "out", format="keras")
+    found = outputs_of(keras.saving.load_model(out / "generator.keras", compile=False), io)
+    for name, expected in outputs_of(generator_of(converted), io).items():
+        np.testing.assert_array_equal(found[name], expected)
+
+
 def test_weights_beside_the_params_of_their_run(tmp_path_factory, tmp_path):
     model_dir, _ = trained_run(tmp_path_factory)
     model = generators.load(str(model_dir)).model
@@ -454,7 +462,9 @@ def test_onnx_computes_in_float16(tmp_path):
         ("other generator", "must have a ConditionalBatchNormalization"),
         ("other filler", "must have an output `completed`"),
         ("weights alone", "does not tell its network. Put the run's params.yaml beside it, or"),
-        ("saved_model", "is a SavedModel, which holds no network to convert"),
+        ("saved_model", "is a SavedModel without network.json, which tells its network: one of another tool, or of an"),
+        ("smaller weights", "weight 0 must be [3, 3, 5, 4]. Received: [5, 5, 5, 4]"),
+        ("unknown network", "network.json cannot be read as a network of this Keras: "),
     ],
 )
 @pytest.mark.usefixtures("built_once")
@@ -484,6 +494,12 @@ def test_what_cannot_be_converted_is_refused(converted, tmp_path, caplog, monkey
     elif kind == "weights alone":
         source = shutil.copy(converted / "generator.weights.h5", tmp_path / "alone.weights.h5")
     else:
-        source = converted / "saved_model"
+        source = shutil.copytree(converted / "saved_model", tmp_path / "saved_model")
+        text = (source / "network.json").read_text()
+        (source / "network.json").unlink()
+        if kind == "smaller weights":
+            (source / "network.json").write_text(re.sub(r"\b5(,\s*)5\b", r"3\g<1>3", text))  # sides of kernels
+        elif kind == "unknown network":
+            (source / "network.json").write_text('{"class_name": "Gone", "config": {}}')
     assert expected in refusal(caplog, source, tmp_path / "out", **flags)
     assert not (tmp_path / "out").exists()

@@ -282,6 +282,17 @@ def test_label_of_no_class_is_refused_by_the_signatures(exported, signature, lab
         signature_of(exported, signature)(**inputs)
 
 
+def test_the_network_of_an_export_is_the_one_that_its_signatures_run(exported):
+    network = networks.read_file(str(exported))
+    z, label = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32), np.arange(4, dtype=np.int32)
+    found = network([z[:, : network.inputs[0].shape[-1]], label], training=False)
+    served = signature_of(exported, "serving_default")(
+        z=tf.constant(z[:, : network.inputs[0].shape[-1]]), label=tf.constant(label)
+    )
+    np.testing.assert_allclose(found, served["images"], atol=1e-6)
+    assert not any("SpectralNormalization" in type(layer).__name__ for layer in network.layers)
+
+
 def test_generate_truncates_as_the_tool_that_samples_does(exported):
     from tools.exporting.gan_serving import draw_latents
 

@@ -9,6 +9,8 @@ import tensorflow as tf
 import gan_test_case
 import inpainting_test_case
 from keras_an.backend import keras
+from tools.exporting import exports
+from tools.exporting.inpainting_serving import InpaintingServing
 from trainer_test_case import ONE, values
 from trainers import configs
 from trainers.training import checkpoints, distribution, gan_trainer, inpainting_trainer, run_directory, warm_start
@@ -79,12 +81,14 @@ def test_a_run_with_a_checkpoint_of_its_own_does_not_read_the_other(source, tmp_
         inpainting(tmp_path / "new", task__init_checkpoint="/gone")
 
 
-@pytest.mark.parametrize("form", ["keras", "weights"])
+@pytest.mark.parametrize("form", ["keras", "weights", "saved_model"])
 def test_a_file_gives_a_generator(source, tmp_path, form):
     folder, trained = source
-    path = tmp_path / ("generator.keras" if form == "keras" else "generator.weights.h5")
+    path = tmp_path / exports.FORMATS[form][0]
     if form == "keras":
         trained.ema_generator.save(path)
+    elif form == "saved_model":
+        exports.write(form, str(path), trained.ema_generator, InpaintingServing(trained.ema_generator))
     else:
         trained.ema_generator.save_weights(path)
         (tmp_path / "generator.json").write_text(trained.ema_generator.to_json(), encoding="utf-8")

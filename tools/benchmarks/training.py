@@ -8,6 +8,7 @@ python -m tools.benchmarks.training --image_batches=32x1,64x1,128x1,256x1 --peak
 python -m tools.benchmarks.training --image_batches= --summaries=gan_digits32
 
 python -m tools.benchmarks.training --kinds=gan,reconstruction,adversarial --baseline=PATH_OF_ANOTHER_CLONE
+python -m tools.benchmarks.training --pytorch=.venv-torch/bin/python
 
 Prints Markdown tables: images/s of a step of both networks and its time in times that without attention; with
 `--peak_memory`, the peak memory of the process, one each; with `--growth`, how both grow with the pixels; with
@@ -16,7 +17,8 @@ summaries of an experiment, with a summary and without in turn, and the bytes of
 paper's, on random images; `--base_channels` makes them narrower.
 
 With `--baseline` it prints how this clone's steps compare with those of another version, which run in a process of
-their own with the packages of this one. The two take turns, and so may be compared on a machine that is not idle.
+their own with the packages of this one. The two take turns, and so may be compared on a machine that is not idle. With
+`--pytorch` the other one is a GAN of the same layers in PyTorch, "before" in the table; AN is set against no attention.
 """
 
 import itertools
@@ -54,6 +56,7 @@ flags.DEFINE_bool("mirrored", False, "Whether to compare one device with Mirrore
 flags.DEFINE_bool("xla", False, "Whether to compare with XLA on.")
 flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16", "float16"], "`runtime.mixed_precision_dtype`.")
 flags.DEFINE_string("baseline", None, "Folder of another clone, to compare with.")
+flags.DEFINE_string("pytorch", None, "Python of an environment with PyTorch, to compare with a GAN of the same layers.")
 flags.DEFINE_integer("base_channels", 64, "Channels at full resolution.", lower_bound=1)
 flags.DEFINE_integer("timed_calls", 15, "Timed calls of each.", lower_bound=1)
 flags.DEFINE_bool("peak_memory", False, "Whether to measure peak memory, in a process each; Linux tells it.")
@@ -73,10 +76,19 @@ def benchmark():
     loops, replicas = program.positive_integers("steps_per_loop"), program.positive_integers("replicas")
     if not set(FLAGS.kinds) <= set(training_steps.KINDS):
         raise program.ToolError(f"--kinds must be of {training_steps.KINDS}. Received: --kinds={','.join(FLAGS.kinds)}")
-    if FLAGS.baseline:
+    if FLAGS.pytorch and (FLAGS.kinds, replicas, loops, FLAGS.xla or FLAGS.mirrored) != (["gan"], [1], [1], False):
+        raise program.ToolError(
+            "--pytorch compares steps of --kinds=gan alone: of one device, one in a call, without XLA."
+        )
+    if FLAGS.pytorch and FLAGS.precision != "float32":
+        raise program.ToolError(f"--pytorch compares float32 alone. Received: --precision={FLAGS.precision}")
+    if FLAGS.pytorch and FLAGS.baseline:
+        raise program.ToolError("--pytorch and --baseline exclude each other.")
+    if FLAGS.baseline or FLAGS.pytorch:
         print(two_versions.HEADER)
         for specification in specifications(FLAGS.kinds, sizes, replicas, loops):
-            print(two_versions.row(FLAGS.baseline, specification, FLAGS.timed_calls), flush=True)
+            other = FLAGS.pytorch or FLAGS.baseline
+            print(two_versions.row(other, specification, FLAGS.timed_calls, bool(FLAGS.pytorch)), flush=True)
         return
     training_steps.prepare()
     if max(replicas) > 1:

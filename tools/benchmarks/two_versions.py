@@ -1,4 +1,4 @@
-"""Training steps of two clones of the repository, each in a process of its own, timed in turn."""
+"""Training steps of this clone and of another one, or of PyTorch, each in a process of its own, timed in turn."""
 
 import json
 import os
@@ -17,18 +17,19 @@ HEADER = (
 )
 
 
-def row(baseline, specification, repeats):
+def row(baseline, specification, repeats, in_pytorch=False):
     """A row of the table below `HEADER`.
 
     Args:
-        baseline: path of the other clone.
+        baseline: path of the other clone, or the Python of an environment with PyTorch.
         specification: what `training_steps.make_call` takes, a dictionary.
         repeats: timed calls of each clone.
+        in_pytorch: whether the baseline is PyTorch's, of `pytorch_step`.
 
     Raises:
         program.ToolError: where one of the clones cannot take such a step.
     """
-    before, after, first, peaks = compare(baseline, specification, repeats)
+    before, after, first, peaks = compare(baseline, specification, repeats, in_pytorch)
     steps = specification["steps"] / 1000
     cells = (
         specification["kind"],
@@ -49,18 +50,18 @@ def _ratio(values):
     return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
-def compare(baseline, specification, repeats):
+def compare(baseline, specification, repeats, in_pytorch=False):
     """Times a step of both clones in pairs, whose order turns from pair to pair.
 
     Args:
-        baseline, specification, repeats: those of `row`.
+        baseline, specification, repeats, in_pytorch: those of `row`.
 
     Returns:
         Seconds, of the clock and of the processors, of the calls of the baseline, and of this clone, lists; those of
         their first calls, in which the step is traced; and their peak memory in GiB.
     """
     own = os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
-    with _Clone(baseline, specification) as before, _Clone(own, specification) as after:
+    with (_PyTorch if in_pytorch else _Clone)(baseline, specification) as before, _Clone(own, specification) as after:
         clones, seconds = (before, after), ([], [])
         for clone in clones:
             clone.call()  # still warms up
@@ -73,13 +74,18 @@ def compare(baseline, specification, repeats):
 class _Clone:
     """A process that takes the steps of a clone when it is told to; `first` is the seconds of the first call."""
 
+    flag = "baseline"
+
     def __init__(self, path, specification):
         self.path = path
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        command = [sys.executable, training_steps.__file__, path, json.dumps(specification)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
-        )
+        command = [*self._program(), json.dumps(specification)]
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+            )
+        except OSError as error:
+            raise program.ToolError(f"--{self.flag}: {path} cannot be run: {error}") from error
         self.first = self._answer()
 
     def call(self):
@@ -95,7 +101,10 @@ class _Clone:
         self.process.wait()
         self.errors.seek(0)
         last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
-        raise program.ToolError(f"--baseline: {self.path} cannot take such a step: {''.join(last)}")
+        raise program.ToolError(f"--{self.flag}: {self.path} cannot take such a step: {''.join(last)}")
+
+    def _program(self):
+        return [sys.executable, training_steps.__file__, self.path]
 
     def __enter__(self):
         return self
@@ -104,3 +113,12 @@ class _Clone:
         self.process.kill()
         self.process.communicate()
         self.errors.close()
+
+
+class _PyTorch(_Clone):
+    """The same of `pytorch_step`, by another Python."""
+
+    flag = "pytorch"
+
+    def _program(self):
+        return [self.path, os.path.join(os.path.dirname(__file__), "pytorch_step.py")]

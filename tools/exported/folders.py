@@ -4,6 +4,7 @@ import json
 import os
 
 from tools.exporting.exports import FORMATS, METADATA_FILE
+from trainers.configs.folder_names import is_saved_model
 
 # The folder of the exports that come with the project.
 PRETRAINED = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "pretrained"))
@@ -12,11 +13,6 @@ INPAINTING, GENERATION = "inpainting_photos", "gan_cifar10"  # what fills, and w
 
 class FolderError(ValueError):
     """The folder holds no export; the message says why."""
-
-
-def is_saved_model(folder):
-    """Whether a folder is that of a SavedModel."""
-    return os.path.isfile(os.path.join(folder, "saved_model.pb"))
 
 
 def saved_model_in(path):

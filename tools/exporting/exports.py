@@ -35,6 +35,7 @@ _WRITTEN = {
     *("assets", "fingerprint.pb", "keras_metadata.pb", "saved_model.pb", "variables", METADATA_FILE),
     *(name for name, _ in FORMATS.values()),
     "generator.json",
+    folder_names.NETWORK_FILE,
 }
 ONNX_OPSET = 18
 
@@ -78,7 +79,9 @@ def write(form, path, generator, serving, signature="serving_default"):
     elif form == "weights":
         generator.save_weights(path)
     elif form == "saved_model":
-        _save(path, serving.functions())
+        _save(path, serving.functions(), serving.network.weights)
+        with open(os.path.join(path, folder_names.NETWORK_FILE), "w", encoding="utf-8") as file:
+            file.write(description_of(serving.network))
     elif form == "litert":
         with open(path, "wb") as file:
             file.write(_litert(serving.functions()[signature]))
@@ -86,15 +89,24 @@ def write(form, path, generator, serving, signature="serving_default"):
         _write_onnx(path, serving.functions()[signature])
 
 
-def _save(path, functions):
+def description_of(network):
+    """What `networks.read_file` wants beside the weights of a network: JSON text."""
+    return json.dumps(json.loads(network.to_json()), indent=1)
+
+
+def _save(path, functions, first=()):
+    """A SavedModel of functions, whose weights are numbered; those in `first`, a network's, come first."""
     import tensorflow as tf
+
+    from keras_an.backend import IS_KERAS_3
 
     signatures = {name: function.get_concrete_function() for name, function in functions.items()}
     module = tf.Module()
     for name, function in functions.items():
         setattr(module, name, function)  # for TFSMLayer, which cannot call a signature of several inputs
     # TensorFlow's, not Keras's own around them: with those a session, as TensorFlow Serving has, finds no values.
-    variables = (variable for function in signatures.values() for variable in function.variables)
+    variables = [weight.value if IS_KERAS_3 else weight for weight in first]
+    variables += [variable for function in signatures.values() for variable in function.variables]
     module.weights = list({id(variable): variable for variable in variables}.values())
     tf.saved_model.save(module, path, signatures=signatures)
 

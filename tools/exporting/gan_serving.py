@@ -48,6 +48,11 @@ class GanServing:
         self._folded = models.fold_spectral_normalization(generator)
         self._functions = self._make_functions()
 
+    @property
+    def network(self):
+        """The network that the signatures run, whose kernels are normalised already."""
+        return self._folded
+
     def functions(self):
         """The signatures: a `tf.function` each, by name."""
         return self._functions

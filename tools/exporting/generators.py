@@ -1,7 +1,6 @@
-"""Reads a generator from what a person has: a checkpoint, ours or the authors', a `.keras` or a `.weights.h5` file."""
+"""Reads a generator from what a person has: a checkpoint, ours or the authors', a file of Keras, or a SavedModel."""
 
 import hashlib
-import json
 import os
 import re
 from typing import Any, NamedTuple
@@ -16,9 +15,12 @@ from tools.exporting.exports import ExportError
 from tools.exporting.gan_serving import GanServing
 from tools.exporting.inpainting_serving import InpaintingServing
 from trainers import configs
-from trainers.configs import networks
+from trainers.configs import folder_names, networks
 
-_RULE = "a run, its DIR/ckpt-STEP, a .keras or .weights.h5 file, or a checkpoint of the released inpainting code"
+_RULE = (
+    "a run, its DIR/ckpt-STEP, a .keras or .weights.h5 file, a SavedModel of these tools, or a checkpoint of the "
+    "released inpainting code"
+)
 
 
 class Generator(NamedTuple):
@@ -33,8 +35,8 @@ def load(path, use_ema=True):
     """Reads a generator of any kind.
 
     Args:
-        path: folder of a run, `DIR/ckpt-STEP` in it, `.keras` or `.weights.h5` file, or a checkpoint of the authors'
-            released inpainting code or its folder.
+        path: folder of a run, `DIR/ckpt-STEP` in it, `.keras` or `.weights.h5` file, SavedModel of these tools, or a
+            checkpoint of the authors' released inpainting code or its folder.
         use_ema: whether a run's averaged weights are read.
 
     Returns:
@@ -44,15 +46,15 @@ def load(path, use_ema=True):
         ExportError: where there is no generator of this package, or its weights are not finite.
         ConfigError, CheckpointError: where a run is not as it must be.
     """
-    if path.endswith((".keras", ".h5")):
-        if not os.path.isfile(path):
+    is_saved_model = folder_names.is_saved_model(path)
+    if is_saved_model or path.endswith((".keras", ".h5")):
+        if not is_saved_model and not os.path.isfile(path):
             raise ExportError(f"--checkpoint={path} is no file. Name {_RULE}.")
         model = networks.read_file(path)
         dtype = _computed_dtype(model)
         metadata = {"checkpoint": os.path.basename(path), "dtype": dtype}
-        return _checked(model, path, metadata, {"file": _digest(path)}, dtype)
-    if os.path.isfile(os.path.join(path, "saved_model.pb")):
-        raise ExportError(f"--checkpoint={path} is a SavedModel, which holds no network to convert. Name {_RULE}.")
+        weights = os.path.join(path, "variables", "variables.index") if is_saved_model else path
+        return _checked(model, path, metadata, {"file": _digest(weights)}, dtype)
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     if os.path.isfile(os.path.join(folder, configs.PARAMS_FILE)):
         return from_run(folder, None if path == folder else path, use_ema)
@@ -144,8 +146,3 @@ def _digest(path):
     """SHA-256 of a file. The index of a checkpoint holds a checksum of every tensor."""
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
-
-
-def description_of(model):
-    """What `networks.read_file` wants beside the weights of a model: JSON text."""
-    return json.dumps(json.loads(model.to_json()), indent=1)

@@ -44,6 +44,11 @@ class InpaintingServing:
     def _run_live(self, inputs):
         return self._live(inputs, training=False)
 
+    @property
+    def network(self):
+        """The network that the signatures run."""
+        return self._live
+
     def functions(self):
         """The signatures: a `tf.function` each, by name."""
         return self._functions

@@ -1,6 +1,14 @@
-"""Names of folders from which TensorFlow reads checkpoints and SavedModels: it takes them for patterns."""
+"""Folders from which TensorFlow reads checkpoints and SavedModels: it takes their names for patterns."""
 
+import os
 import re
+
+NETWORK_FILE = "network.json"  # in the folder of a SavedModel of the tools: the network that has its weights
+
+
+def is_saved_model(folder):
+    """Whether a folder is that of a SavedModel."""
+    return os.path.isfile(os.path.join(folder, "saved_model.pb"))
 
 
 def check(setting, path, error=ValueError):

@@ -152,13 +152,17 @@ def _restore(checkpoint, networks):
 
 
 def read_file(path):
-    """The generator of a `.keras` file, or of a `.weights.h5` file whose network the file beside it tells.
+    """The generator of a `.keras` file, a `.weights.h5` file whose network the file beside it tells, or a SavedModel.
 
-    That is `NAME.json` for `NAME.weights.h5`, of `to_json` of the same Keras, or else the `params.yaml` of a run.
+    That file is `NAME.json` for `NAME.weights.h5`, of `to_json` of the same Keras, or else the `params.yaml` of a run.
+    A SavedModel is the folder that `tools.export_saved_model` or `tools.convert_checkpoint` wrote; of a
+    class-conditional generator it holds the network without spectral normalisation, with the kernels that it had.
 
     Raises:
         CheckpointError: where a file is missing or cannot be read, or the weights are those of another network.
     """
+    if folder_names.is_saved_model(path):
+        return _read_saved_model(path)
     if not os.path.isfile(path):
         raise CheckpointError(f"There is no file {path}.")
     if path.endswith(".keras"):
@@ -172,8 +176,7 @@ def read_file(path):
     description = os.path.join(folder, name.removesuffix(".weights.h5") + ".json")
     params = os.path.join(folder, PARAMS_FILE)
     if os.path.isfile(description):
-        with open(description, encoding="utf-8") as file:
-            model = keras.models.model_from_json(file.read())
+        model = _read_network(description)
     elif os.path.isfile(params):
         model = build_generator(load_params(params))
     else:
@@ -188,6 +191,34 @@ def read_file(path):
             f"{path} does not hold the weights of the network beside it: {_one_line(error)}"
         ) from error
     return model
+
+
+def _read_saved_model(path):
+    description = os.path.join(path, folder_names.NETWORK_FILE)
+    if not os.path.isfile(description):
+        raise CheckpointError(
+            f"{path} is a SavedModel without {folder_names.NETWORK_FILE}, which tells its network: one of another "
+            "tool, or of an earlier version of this one. Export its run again."
+        )
+    model = _read_network(description)
+    reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+    for index, weight in enumerate(model.weights):
+        name = f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"
+        shape = reader.get_variable_to_shape_map().get(name)
+        if shape != list(weight.shape):
+            raise CheckpointError(f"{path}: weight {index} must be {list(weight.shape)}. Received: {shape}")
+        weight.assign(reader.get_tensor(name))
+    return model
+
+
+def _read_network(path):
+    """A network, with its first weights, of what `to_json` gave."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    try:
+        return keras.models.model_from_json(text)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read as a network of this Keras: {_one_line(error)}") from error
 
 
 def _one_line(error, most=300):

@@ -5,7 +5,7 @@ import os
 
 from absl import logging
 
-from trainers.configs import PARAMS_FILE, load_params
+from trainers.configs import PARAMS_FILE, folder_names, load_params
 from trainers.configs.networks import CheckpointError, find_checkpoint, read_file, restore_networks
 
 _SHOWN = 8
@@ -47,8 +47,8 @@ def _is_chosen(name, modules):
 
 
 def _read(path, application, names):
-    """The source's networks, by name; a file holds a generator alone."""
-    if path.endswith((".keras", ".h5")):
+    """The source's networks, by name; a file, or a SavedModel, holds a generator alone."""
+    if path.endswith((".keras", ".h5")) or folder_names.is_saved_model(path):
         others = [name for name in names if name != "ema_generator"]
         if "ema_generator" not in names or others:
             logging.info("task.init_checkpoint=%s holds a generator alone.", path)
@@ -56,8 +56,9 @@ def _read(path, application, names):
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     if not os.path.isfile(os.path.join(folder, PARAMS_FILE)):
         raise CheckpointError(
-            "`task.init_checkpoint` must be a run, its DIR/ckpt-STEP, or a .keras or .weights.h5 file, as "
-            f"tools.convert_checkpoint writes them of the authors' checkpoints too. Received: {path}"
+            "`task.init_checkpoint` must be a run, its DIR/ckpt-STEP, a SavedModel of tools.export_saved_model, or a "
+            ".keras or .weights.h5 file, as tools.convert_checkpoint writes them of the authors' checkpoints too. "
+            f"Received: {path}"
         )
     old = load_params(os.path.join(folder, PARAMS_FILE))
     if old.application != application:
