@@ -10,12 +10,18 @@ from keras_an.backend import Tensor, fused_batch_norm, keras, register_serializa
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, in training by TensorFlow's kernel for it where that runs.
 
-    Keras 2 does so by itself; Keras 3 computes the moments, the difference and the products one after the other.
+    Keras 2 does so by itself; Keras 3 computes the moments, the difference and the products one after the other. An
+    empty map has no moments, and leaves the averages as they are, which Keras's own layer makes NaN.
     """
 
     def call(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
+        training = training and (self.synchronized or 0 not in inputs.shape)  # replicas wait for each other
         fused = None
-        if training and self.trainable and not self.synchronized and mask is None:
+        if (
+            training
+            and self.trainable
+            and not (self.synchronized or getattr(self, "renorm", False) or mask is not None)
+        ):
             scale, offset = self.gamma if self.scale else None, self.beta if self.center else None
             fused = fused_batch_norm(inputs, self.axis, scale, offset, self.epsilon)
         if fused is None:

@@ -106,6 +106,30 @@ def test_channels_first_is_channels_last_transposed(name):
     np.testing.assert_allclose(moved(found, 1, -1), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [*CASES, "SpectralNormalization"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_fit_trains_what_there_is_to_train(name, dtype):
+    inputs = CASES.get(name, (None, FEATURES))[1]
+    if name == "SpectralNormalization":
+        layer = layers.SpectralNormalization(layers.Conv2D(3, 3, "down", dtype=dtype), dtype=dtype)
+    else:
+        layer, _ = make(name, dtype=dtype, data_format="channels_last")
+    symbolic = map_nest(lambda x: keras.Input(x.shape[1:], dtype=x.dtype.name), inputs)
+    outputs = keras.layers.Dense(1, dtype="float32")(keras.layers.Flatten()(layer(symbolic)))
+    model = keras.Model(symbolic, outputs)
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    before = [array(weight) for weight in layer.trainable_weights]
+    with record_gradients(True):
+        history = model.fit(inputs, np.array([[1.0], [-1.0]], "float32"), batch_size=2, epochs=4, verbose=0)
+    losses = history.history["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    moved = [not np.array_equal(array(weight), old) for weight, old in zip(layer.trainable_weights, before)]
+    if name == "AttentiveNormalization" or name == "SelfAttention":
+        assert any(moved)  # at rho, or gamma, of 0 nothing else has a gradient in the first step
+    else:
+        assert all(moved)
+
+
 @every_layer
 def test_channels_first_keeps_the_contract(name):
     if BACKEND == "tensorflow" and name == "ConditionalBatchNormalization":

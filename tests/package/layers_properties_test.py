@@ -246,6 +246,16 @@ def test_a_kernel_has_the_largest_singular_value_1_whatever_its_scale(kind, inpu
 
 
 # Losses.
+SEEN = """
+    discriminator_hinge_loss generator_hinge_loss critic_wasserstein_loss generator_wasserstein_loss gradient_penalty
+    l1_loss spatial_discount id_mrf_loss DiscriminatorHingeLoss CriticWassersteinLoss IdMrfLoss
+"""
+
+
+def test_every_loss_is_among_those_below():
+    assert set(SEEN.split()) == set(losses.__all__)
+
+
 @examples
 @hypothesis.given(maps(), maps(), st.sampled_from(["float32", "float16", "bfloat16"]))
 def test_adversarial_losses_are_numpys(real, fake, dtype):
@@ -284,3 +294,54 @@ def test_gradient_penalty_is_numpys(x, masked, seed):
     expected = np.mean((np.sqrt((seen**2).sum((1, 2, 3)) + 1e-10) - 1) ** 2)
     found = losses.gradient_penalty(tensors(x), mask=None if mask is None else tensors(mask))
     np.testing.assert_allclose(float(found), expected, rtol=1e-3)
+
+
+@examples
+@hypothesis.given(st.integers(1, 7), st.integers(1, 7), st.floats(0.1, 0.99), st.integers(1, 6), st.floats(0, 1), seeds)
+def test_discount_is_a_power_of_the_distance_to_what_is_known(height, width, gamma, reach, share, seed):
+    mask = (np.random.default_rng(seed).uniform(size=(1, height, width, 1)) < share).astype(np.float32)
+    known = np.argwhere(mask[0, ..., 0] == 0)
+    expected = np.full((height, width), gamma**reach)
+    for place in np.ndindex(height, width):
+        for other in known:
+            distance = np.abs(other - place).max()
+            expected[place] = max(expected[place], gamma ** min(distance, reach))
+    found = array(losses.spatial_discount(tensors(mask), gamma, reach))
+    np.testing.assert_allclose(found[0, ..., 0], expected, rtol=1e-4)
+
+
+@examples
+@hypothesis.given(maps(2), st.floats(0.1, 2), st.floats(0.1, 10), seeds)
+def test_id_mrf_knows_no_order_of_patches_and_no_scale(target, bandwidth, scale, seed):
+    random = np.random.default_rng(seed)
+    features = (target + random.normal(size=target.shape)).astype(np.float32)
+    shuffled = features.reshape(len(features), -1, features.shape[-1])
+    shuffled = shuffled[:, random.permutation(shuffled.shape[1])].reshape(features.shape)
+    loss, *others = (
+        float(losses.id_mrf_loss(*tensors([one.astype(np.float32), other.astype(np.float32)]), bandwidth))
+        for one, other in ((target, features), (target, shuffled), (scale * target, scale * features))
+    )
+    assert np.isfinite(loss)
+    np.testing.assert_allclose(others, loss, rtol=1e-2, atol=1e-3)
+    compiled = losses.IdMrfLoss(bandwidth)(*tensors([target, features]))
+    np.testing.assert_allclose(float(compiled), loss, rtol=1e-5)
+
+
+@examples
+@hypothesis.given(maps(), st.floats(0, 1), seeds)
+def test_losses_of_fit_are_those_of_the_parts_of_a_mixed_batch(x, share, seed):
+    logits = x.reshape(-1)
+    real = np.random.default_rng(seed).uniform(size=logits.shape) < share
+    hypothesis.assume(real.any() and not real.all())
+    for loss, expected in (
+        (
+            losses.DiscriminatorHingeLoss(),
+            losses.discriminator_hinge_loss(tensors(logits[real]), fake_logits=tensors(logits[~real])),
+        ),
+        (
+            losses.CriticWassersteinLoss(),
+            losses.critic_wasserstein_loss(tensors(logits[real]), fake_scores=tensors(logits[~real])),
+        ),
+    ):
+        found = loss(*tensors([real.astype(np.float32), logits]))
+        np.testing.assert_allclose(float(found), float(expected), rtol=1e-4, atol=1e-4)

@@ -262,6 +262,7 @@ def test_layers_of_nothing_give_nothing(name, shape):
     outputs = layer(tensors(inputs), **training_of(layer))
     assert tuple(outputs.shape) == expected
     assert np.isfinite(array(outputs)).all()
+    assert all(np.isfinite(array(weight)).all() for weight in layer.weights)
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 6, 8), (2, 0, 6, 8)], ids=str)
