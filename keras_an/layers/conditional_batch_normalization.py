@@ -21,7 +21,8 @@ class ConditionalBatchNormalization(keras.layers.Layer):
         data_format: `"channels_last"` or `"channels_first"`; None is the value of `keras.config.image_data_format()`.
         gamma_initializer, gamma_regularizer: of the scales, `(num_classes, channels)`, which start at 1.
         beta_initializer, beta_regularizer: of the offsets, `(num_classes, channels)`, which start at 0.
-        **kwargs: `name`, `dtype` and the other arguments of a Keras layer.
+        **kwargs: `name`, `dtype` and the other arguments of a Keras layer. On JAX and PyTorch Keras's batch norm
+            computes float64 in float32.
 
     Call arguments:
         inputs: `[features, labels]`; labels are integers in `[0, num_classes)`, not one-hot vectors.

@@ -376,12 +376,12 @@ def inpainting_photographs128():
         --model_dir=runs/photographs128 --params_override=task.train_data.path=DIR,task.validation_data.path=DIR,
         task.init_checkpoint=runs/photographs64
     """
-    return _photographs(128, batch_size=8, learning_rate=3e-4, train_steps=3_000)
+    return _photographs(128, batch_size=8, learning_rate=3e-4, train_steps=2_000, decay_steps=2_000)
 
 
-def _photographs(resolution, batch_size, learning_rate, train_steps):
+def _photographs(resolution, batch_size, learning_rate, train_steps, decay_steps=0):
     scale, data = resolution / 64, {"dataset": "folder", "path": "data"}
-    rates = {"learning_rate": learning_rate, "beta_1": 0.9, "beta_2": 0.99}
+    rates = {"learning_rate": learning_rate, "beta_1": 0.9, "beta_2": 0.99, "decay_steps": decay_steps}
     return schema.InpaintingConfig(
         task=schema.InpaintingTaskConfig(
             model=schema.InpaintingModelConfig(
