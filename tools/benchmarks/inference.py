@@ -25,7 +25,7 @@ from trainers import cpu
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
+flags.DEFINE_string("model_dir", None, "Folder of the run, or an export of one.", required=True)
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Images in a call.")
 flags.DEFINE_integer("num_calls", 20, "Calls of each, of whose seconds the median counts.", lower_bound=1)
 flags.DEFINE_integer(
@@ -64,7 +64,7 @@ def benchmark():
     sizes = program.positive_integers("batch_sizes")
     tf.config.set_visible_devices([], "GPU")
     cpu.keep_freed_memory()
-    model, serving, _ = generators.from_run(FLAGS.model_dir)
+    model, serving, _ = generators.load(FLAGS.model_dir)
     if FLAGS.side and serving.application != "inpainting":
         raise program.ToolError(f"--side is of inpainting alone. {FLAGS.model_dir} is the run of a GAN.")
     if FLAGS.side and FLAGS.side % inpainting_serving.DIVISOR:
@@ -201,7 +201,7 @@ def measure_memory(form, path, feed_path):
     if form == "keras":
         from tools.exporting import generators
     before = peak_gib()
-    run = _live(generators.from_run(path).model) if form == "keras" else runtime(form, path)
+    run = _live(generators.load(path).model) if form == "keras" else runtime(form, path)
     for _ in range(3):
         run(feed)
     return (peak_gib() - before) * 2**10
