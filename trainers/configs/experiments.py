@@ -89,9 +89,9 @@ def gan_cifar10_small():
     `task.train_data.name=cifar10`, and the same for `task.validation_data`, take TensorFlow Datasets'.
     Variants: `python -m trainers.compare --suite=cifar10` runs all that are compared.
     Samples are scored in the features of a residual classifier, which is right on 0.881 of the test images.
-    Cost and result: not run to its end. AN, seed 1, in bfloat16: Fréchet distance 514, 409, 379, and recall 0.04, 0.11,
-    0.12, after 72,000, 144,000 and 216,000 images, 270 images/s on two cores. With one update of the discriminator in a
-    step, in place of three, it loses: 329 and 377, and recall 0.05 and 0.04, after 125,000 and 250,000.
+    Cost and result: not run to its end. AN, seed 1, in bfloat16: Fréchet distance 514, 379, 300, and recall 0.04, 0.12,
+    0.14, after 72,000, 216,000 and 375,000 images, 270 images/s on two cores. With one update of the discriminator in a
+    step, in place of three, it loses variety: 329 and 377, and recall 0.05 and 0.04, after 125,000 and 250,000.
     """
     data = {"dataset": "tfrecord", "path": "data/cifar10"}
     return schema.ExperimentConfig(
