@@ -1,6 +1,6 @@
 """Properties of the layers beside Attentive Normalization, and of the losses, on what hypothesis makes.
 
-The oracles are NumPy in float64, and Keras's own layers.
+The oracles are NumPy in float64, and Keras's own layers. The file is long because each layer and loss has its own.
 """
 
 import numpy as np

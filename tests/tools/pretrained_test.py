@@ -8,7 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from gan_test_case import call_main, imported_main
+from keras_an import layers
 from tools.exported import folders
+from trainers.configs import networks
 from trainers.evaluation import fills
 
 FOLDERS = {name: pathlib.Path(folders.PRETRAINED) / name for name in (folders.INPAINTING, folders.GENERATION)}
@@ -55,17 +57,27 @@ def test_the_folder_is_small_and_has_a_card(name):
 
 
 @pytest.mark.parametrize("size", [64, 256, 1024])
-def test_holes_are_filled_better_than_by_opencv_and_without_seams(fill, size):
+def test_holes_are_filled_better_than_by_opencv_or_smoothly_and_without_seams(fill, size):
     levels, mask = photograph(size), holes(size)
     image = levels[None] / np.float32(127.5) - 1
     found = fill(image=tf.constant(levels[None]), mask=tf.constant(mask[None]))["completed"].numpy()
     np.testing.assert_allclose(found * (1 - mask), image * (1 - mask), atol=1e-6)
     hole = np.broadcast_to(mask, found.shape) > 0
     telea = fills.available()["telea"](image, mask[None].astype(np.float32))
-    error, of_telea = (np.abs(one - image)[hole].mean() for one in (found, telea))
-    assert error < of_telea
+    smooth = layers.DiffusionFill()([image, mask[None]]).numpy()
+    error, of_telea, of_smooth = (np.abs(one - image)[hole].mean() for one in (found, telea, smooth))
+    assert error < of_telea and error < of_smooth  # which it starts from
     original, completed = (step_at_the_edge(one[0], mask) for one in (image, found))
     assert completed < 1.5 * original
+
+
+def test_the_weights_can_be_trained_further(fill):
+    network = networks.read_file(folders.pretrained(folders.INPAINTING))
+    levels, mask = photograph(64)[None], holes(64)[None]
+    found = network([levels / np.float32(127.5) - 1, mask.astype(np.float32)], training=False)
+    expected = fill(image=tf.constant(levels), mask=tf.constant(mask))
+    np.testing.assert_allclose(found["completed"], expected["completed"], atol=1e-5)
+    assert len(network.trainable_weights) > 80
 
 
 def test_the_generator_draws_its_classes_by_name_with_layouts(tmp_path):
