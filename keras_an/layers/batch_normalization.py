@@ -16,12 +16,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: Optional[bool] = None, mask: Optional[Tensor] = None) -> Tensor:
         training = training and (self.synchronized or 0 not in inputs.shape)  # replicas wait for each other
-        fused = None
-        if (
-            training
-            and self.trainable
-            and not (self.synchronized or getattr(self, "renorm", False) or mask is not None)
-        ):
+        fused, plain = None, mask is None and not (self.synchronized or getattr(self, "renorm", False))
+        if training and self.trainable and plain:
             scale, offset = self.gamma if self.scale else None, self.beta if self.center else None
             fused = fused_batch_norm(inputs, self.axis, scale, offset, self.epsilon)
         if fused is None:

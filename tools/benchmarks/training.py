@@ -86,9 +86,9 @@ def benchmark():
         raise program.ToolError("--pytorch and --baseline exclude each other.")
     if FLAGS.baseline or FLAGS.pytorch:
         print(two_versions.HEADER)
+        other, in_pytorch = FLAGS.pytorch or FLAGS.baseline, bool(FLAGS.pytorch)
         for specification in specifications(FLAGS.kinds, sizes, replicas, loops):
-            other = FLAGS.pytorch or FLAGS.baseline
-            print(two_versions.row(other, specification, FLAGS.timed_calls, bool(FLAGS.pytorch)), flush=True)
+            print(two_versions.row(other, specification, FLAGS.timed_calls, in_pytorch), flush=True)
         return
     training_steps.prepare()
     if max(replicas) > 1:

@@ -202,11 +202,11 @@ def _read_saved_model(path):
         )
     model = _read_network(description)
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+    shapes = reader.get_variable_to_shape_map()
     for index, weight in enumerate(model.weights):
         name = f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"
-        shape = reader.get_variable_to_shape_map().get(name)
-        if shape != list(weight.shape):
-            raise CheckpointError(f"{path}: weight {index} must be {list(weight.shape)}. Received: {shape}")
+        if shapes.get(name) != list(weight.shape):
+            raise CheckpointError(f"{path}: weight {index} must be {list(weight.shape)}. Received: {shapes.get(name)}")
         weight.assign(reader.get_tensor(name))
     return model
 
