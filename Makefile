@@ -4,9 +4,10 @@ first_of = $(firstword $(foreach v,$(1),$(if $(shell python$(v) --version 2>/dev
 GIVEN_PYTHON := $(PYTHON)
 PYTHON ?= $(or $(call first_of,3.11 3.12 3.13 3.10),python3)
 PYTHON_TF215 = $(or $(GIVEN_PYTHON),$(call first_of,3.11 3.10 3.9))
-# Environments are filled by uv where there is one, which takes a fifth of pip's time; it looks for wheels where pip does.
+# Environments are filled by uv where there is one, which takes a fifth of pip's time; it looks for wheels where pip does. It
+# leaves it to the first import to compile, which every process would do anew where PYTHONDONTWRITEBYTECODE is set.
 UV := $(shell command -v uv)
-INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install -qq) --editable
+INSTALL = $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(1)/bin/python,$(1)/bin/python -m pip install -qq) --editable
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif

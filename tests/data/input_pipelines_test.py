@@ -653,10 +653,16 @@ def squares_of(images):
     return np.stack([top, left, side], axis=1)
 
 
-@pytest.fixture(scope="module", params=["folder", "cache", "tfrecord"])
+@pytest.fixture(scope="module", params=["folder", "cache", "tfrecord", "photos"])
 def cut_anywhere(request, tmp_path_factory):
     """Squares of 4 % to 81 % of the largest one's area, of a picture that tells its places."""
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "photos":
+        data = {"global_batch_size": 4, "random_crop": True, "random_crop_area": [0.04, 0.81]}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bundled_sources, "load_photos", lambda *_: np.stack([places()] * 4))
+            yield DataConfig("photos", **data)
+        return
     if request.param == "tfrecord":
         write_records(folder / "train-00000-of-00001", [encoded(places())] * 4, range(4))
     else:
@@ -664,7 +670,7 @@ def cut_anywhere(request, tmp_path_factory):
         for number in range(4):
             (folder / "train" / f"{number}.png").write_bytes(encoded(places()))
     data = {"path": str(folder), "global_batch_size": 4, "random_crop": True, "random_crop_area": [0.04, 0.81]}
-    return DataConfig("tfrecord" if request.param == "tfrecord" else "folder", cache=request.param == "cache", **data)
+    yield DataConfig("tfrecord" if request.param == "tfrecord" else "folder", cache=request.param == "cache", **data)
 
 
 def cut(data, count, seed=1, start=0):

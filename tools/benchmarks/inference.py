@@ -5,7 +5,7 @@ python -m tools.benchmarks.inference --model_dir=runs/inpainting --side=512 --ba
 
 Prints a Markdown table, and by how much a pixel of each export differs from Keras. `Keras` is the training checkpoint,
 called as a model, op by op; `Keras, one graph` the same call as a `tf.function`. SavedModel, LiteRT and ONNX are what
-tools.convert_checkpoint writes, on their own runtimes with their own defaults for threads, all in turn in one process.
+tools.convert_checkpoint writes, on their own runtimes with a thread for each core, all in turn in one process.
 Memory is the peak of a process that loads one of them and runs it, less that of the process once it has loaded its
 runtime.
 """

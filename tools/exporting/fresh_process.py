@@ -99,7 +99,8 @@ def _check_command_line(path, signature, feed, outputs):
 def _litert(path):
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(model_path=path).get_signature_runner("serving_default")
+    threads = os.cpu_count() or 1  # by itself it takes one
+    runner = Interpreter(model_path=path, num_threads=threads).get_signature_runner("serving_default")
     return lambda signature, feed: runner(**feed)
 
 

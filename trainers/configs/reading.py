@@ -87,7 +87,7 @@ def pairs_of(text):
 
 
 def merge_pairs(params, pairs, prefix=""):
-    """Merges `key=value` texts; `prefix` stands before them in errors."""
+    """Merges `key=value` texts into `params`; `prefix` stands before them in errors."""
     kinds, seen = keys_of(OmegaConf.get_type(params)()), {}
     for pair in pairs:
         key, equals, _ = pair.partition("=")
@@ -97,16 +97,16 @@ def merge_pairs(params, pairs, prefix=""):
         if key in seen:
             raise ConfigError(f"`{key}` is given twice, as {seen[key]} and as {pair}. Give it once.")
         seen[key] = pair
-        params = merge(params, lambda pair=pair: _from_pair(kinds, pair), f"{prefix}{pair}")
-    return params
+        merge(params, lambda pair=pair: _from_pair(kinds, pair), f"{prefix}{pair}")
 
 
 def merge(params, read, source):
+    """Merges what `read` gives into `params`; `source` names it in errors."""
     config = OmegaConf.get_type(params)()
     try:
         content = read()
         _check_keys(config, content, source)
-        return OmegaConf.merge(params, content)
+        params.merge_with(content)
     except ConfigKeyError as error:
         valid = keys_of(config)
         raise ConfigError(f"Unknown key `{error.full_key}` in {source}.{nearest(error.full_key, valid)}") from error

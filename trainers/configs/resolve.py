@@ -38,8 +38,9 @@ def resolve(experiment, config_files=(), params_override=()):
     params = OmegaConf.structured(EXPERIMENTS[experiment]())
     params.experiment = experiment
     for path in config_files:
-        params = merge(params, lambda path=path: read_yaml(path), f"config file {path}")
-    params = checked(_object(merge_pairs(params, split(params_override), "--params_override=")))
+        merge(params, lambda path=path: read_yaml(path), f"config file {path}")
+    merge_pairs(params, split(params_override), "--params_override=")
+    params = checked(_object(params))
     check_addons(params.trainer)
     return params
 
@@ -58,8 +59,10 @@ def load_params(path, overrides=()):
     # Runs of before there was more than one application do not name it.
     application = content.get("application", "gan")
     check_choice("application", application, tuple(schema.APPLICATIONS))
-    params = merge(OmegaConf.structured(schema.APPLICATIONS[application]()), lambda: content, f"file {path}")
-    return checked(_object(merge_pairs(params, overrides)))
+    params = OmegaConf.structured(schema.APPLICATIONS[application]())
+    merge(params, lambda: content, f"file {path}")
+    merge_pairs(params, overrides)
+    return checked(_object(params))
 
 
 def split(params_override):
