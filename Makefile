@@ -35,14 +35,13 @@ LAYER_TESTS := $(addprefix tests/,package ops layers losses models callbacks)
 TRAINER_TESTS := $(patsubst %,tests/training/%_test.py,checkpoints gan_trainer inpainting_trainer)
 # What can differ between tf-keras and TensorFlow 2.15's Keras 2, on which the layer package passes all its tests.
 TF_KERAS_DIFFERENCES := $(TRAINER_TESTS) $(patsubst %,tests/package/%_test.py,backend composition golden public_api)
-# Layers differ between backends; of the networks that are built of them, each is made and runs once.
-JAX_DIFFERENCES := $(filter-out tests/models,$(LAYER_TESTS)) $(patsubst %,tests/models/%_test.py,all_networks layouts folding) \
-	tests/benchmarks/layer_test.py::test_refuses_jax_without_jit
+# Layers differ between stacks; of the networks that are built of them, each is made and runs once.
+LAYER_DIFFERENCES := $(filter-out tests/models,$(LAYER_TESTS)) $(patsubst %,tests/models/%_test.py,all_networks layouts folding)
+JAX_DIFFERENCES := $(LAYER_DIFFERENCES) tests/benchmarks/layer_test.py::test_refuses_jax_without_jit
 # What can differ between TensorFlow 2.15 and the other stacks: the layer package, TensorFlow Addons, TF-GAN as a package, files of
-# the other Keras, which are runs that go on, and one run of each trainer with its export.
-TF215_DIFFERENCES := $(LAYER_TESTS) $(addprefix tests/,configs/other_keras_test.py evaluation/tfgan_test.py \
+# the other Keras and its own, which are runs that go on, and one run of each trainer with its export.
+TF215_DIFFERENCES := $(LAYER_DIFFERENCES) $(addprefix tests/,configs/other_keras_test.py evaluation/tfgan_test.py \
 	training/optimizers_test.py \
-	training/inpainting_trainer_test.py::test_a_run_resumed_across_the_end_of_pretraining_ends_bit_exact \
 	programs/train_gan_test.py::test_run_leaves_checkpoints_pictures_and_its_configuration \
 	programs/train_gan_test.py::test_more_train_steps_go_on_from_the_checkpoint_also_on_other_devices \
 	programs/train_inpainting_test.py::test_run_leaves_checkpoints_pictures_summaries_and_its_configuration \

@@ -114,12 +114,29 @@ def test_layers_that_do_not_fit_stay_and_are_named(source, tmp_path, caplog):
     assert all(np.isfinite(value).all() for value in values(fresh.weights))
 
 
+def told(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_weights_of_another_first_fill_are_taken_and_told(source, tmp_path, caplog):
+    folder, trained = source
+    trainer = inpainting(
+        tmp_path / "new",
+        task__init_checkpoint=folder,
+        task__init_checkpoint_modules="[generator]",
+        task__model__generator__first_fill="diffusion",
+    )
+    assert same(trainer.ema_generator, trained.ema_generator)
+    (warning,) = told(caplog)
+    assert "not the settings that they were learned with" in warning and "it has a DiffusionFill" in warning
+
+
 def test_where_no_layer_fits_it_is_an_error(source, tmp_path):
     with pytest.raises(ValueError, match=r"no layer of the ema_generator fits .*: coarse_conv1 is .*, not "):
         inpainting(tmp_path / "new", task__init_checkpoint=source[0], task__model__generator__base_channels=6)
 
 
-def test_a_gan_takes_its_discriminator_too_and_refuses_the_other_trainer(source, tmp_path):
+def test_a_gan_takes_its_discriminator_too_and_refuses_the_other_trainer(source, tmp_path, caplog):
     params = gan_test_case.small_params()
     trained = gan_trainer.GanTrainer(params, ONE)
     run_directory.prepare(str(tmp_path / "old"), params)
@@ -128,6 +145,17 @@ def test_a_gan_takes_its_discriminator_too_and_refuses_the_other_trainer(source,
     assert not same(trainer.discriminator, trained.discriminator)
     trainer.start_from_another(str(tmp_path / "new"))
     assert same(trainer.discriminator, trained.discriminator) and same(trainer.generator, trained.ema_generator)
+    assert not told(caplog)
+    trainer = gan_trainer.GanTrainer(
+        gan_test_case.small_params(
+            task__init_checkpoint=tmp_path / "old", task__model__discriminator__temperature=0.5, runtime__seed=3
+        ),
+        ONE,
+    )
+    trainer.start_from_another(str(tmp_path / "new"))
+    (warning,) = told(caplog)
+    assert "the discriminator has the weights, but not the settings that they were learned with: " in warning
+    assert "block1_attention has temperature=0.5, not 0.1" in warning
     wrong = gan_trainer.GanTrainer(gan_test_case.small_params(task__init_checkpoint=source[0]), ONE)
     with pytest.raises(ValueError, match="must be of the same trainer. .* is of 'inpainting'"):
         wrong.start_from_another(str(tmp_path / "new"))

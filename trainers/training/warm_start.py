@@ -9,13 +9,26 @@ from trainers.configs import PARAMS_FILE, folder_names, load_params
 from trainers.configs.networks import CheckpointError, find_checkpoint, read_file, restore_networks
 
 _SHOWN = 8
+# Settings of a layer that do not change what its weights compute.
+_OF_TRAINING = {
+    "name",
+    "registered_name",
+    "module",
+    "class_name",
+    "dtype",
+    "trainable",
+    "seed",
+    "orthogonal_weight",
+    "self_sampling",
+}
 
 
 def start(params, networks, model_dir):
     """Gives the networks of a new run the weights that `task.init_checkpoint` names; a run that goes on has its own.
 
     Weights are taken layer by layer, by name. Those of layers which the source lacks, or has in another shape, stay as
-    they start; a warning names them, and the layers of the source that were of no use.
+    they start; a warning names them, and the layers of the source that were of no use. Another names what takes the
+    weights but computes something else with them.
 
     Args:
         params: `schema.ExperimentConfig` or `schema.InpaintingConfig` of the new run.
@@ -98,4 +111,41 @@ def _take(path, name, source, target):
             "; ".join(faults) or "none",
             ", ".join(theirs) or "none",
         )
+    others = _set_otherwise(fitting.values(), source, target)
+    if others:
+        logging.warning(
+            "task.init_checkpoint=%s: the %s has the weights, but not the settings that they were learned with: %s.",
+            path,
+            name,
+            "; ".join(others),
+        )
     return f"{len(fitting)} layers of the {name} taken"
+
+
+def _set_otherwise(pairs, source, target):
+    """What differs where weights are the same: a text for each layer and setting, and each kind of layer without any."""
+    found = []
+    for layer, other in pairs:
+        mine, theirs = (dict(_settings(one.get_config())) for one in (layer, other))
+        found += [
+            f"{layer.name} has {key}={mine[key]!r}, not {theirs[key]!r}"
+            for key in mine
+            if key in theirs and mine[key] != theirs[key]
+        ]
+    mine, theirs = ({type(one).__name__ for one in model.layers if not one.weights} for model in (target, source))
+    return [
+        *found,
+        *(f"it has a {kind}" for kind in sorted(mine - theirs)),
+        *(f"it has no {kind}" for kind in sorted(theirs - mine)),
+    ]
+
+
+def _settings(config):
+    """The settings that a layer computes with, of its own and of a layer within it."""
+    for key, value in config.items():
+        if key in _OF_TRAINING or key.endswith(("initializer", "regularizer")):
+            continue
+        if isinstance(value, dict):
+            yield from _settings(value)
+        else:
+            yield key, value
