@@ -123,7 +123,7 @@ def _take(path, name, source, target):
 
 
 def _set_otherwise(pairs, source, target):
-    """Where weights are the same: settings of layers that differ, and kinds of layers that one of the networks lacks."""
+    """Where weights are the same: settings of layers that differ, and kinds of layers that only one network has."""
     found = []
     for layer, other in pairs:
         mine, theirs = (dict(_settings(one.get_config())) for one in (layer, other))
