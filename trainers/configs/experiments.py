@@ -90,8 +90,8 @@ def gan_cifar10_small():
     Variants: `python -m trainers.compare --suite=cifar10` runs all that are compared.
     Samples are scored in the features of a residual classifier, which is right on 0.881 of the test images.
     Cost and result: not run to its end. Seed 1, in bfloat16, 192,000 images, about 20 minutes of one core: label
-    accuracy 0.51 and recall 0.28 without attention; 0.47 and 0.07 with AN in both networks, as the paper has it, where the
-    generator loses its variety. docs/results.md has the arms.
+    accuracy 0.51 and recall 0.28 without attention; 0.47 and 0.07 with AN in both networks, as the paper has it, whose
+    generator loses variety. docs/results.md has the arms.
     """
     data = {"dataset": "tfrecord", "path": "data/cifar10"}
     return schema.ExperimentConfig(
