@@ -657,8 +657,8 @@ def squares_of(images):
 def cut_anywhere(request, tmp_path_factory):
     """Squares of 4 % to 81 % of the largest one's area, of a picture that tells its places."""
     folder = tmp_path_factory.mktemp(request.param)
+    data = {"path": str(folder), "global_batch_size": 4, "random_crop": True, "random_crop_area": [0.04, 0.81]}
     if request.param == "photos":
-        data = {"global_batch_size": 4, "random_crop": True, "random_crop_area": [0.04, 0.81]}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(bundled_sources, "load_photos", lambda *_: np.stack([places()] * 4))
             yield DataConfig("photos", **data)
@@ -669,7 +669,6 @@ def cut_anywhere(request, tmp_path_factory):
         (folder / "train").mkdir()
         for number in range(4):
             (folder / "train" / f"{number}.png").write_bytes(encoded(places()))
-    data = {"path": str(folder), "global_batch_size": 4, "random_crop": True, "random_crop_area": [0.04, 0.81]}
     yield DataConfig("tfrecord" if request.param == "tfrecord" else "folder", cache=request.param == "cache", **data)
 
 
