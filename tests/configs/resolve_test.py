@@ -253,6 +253,12 @@ def test_areas_of_random_squares_need_random_crops_of_files(experiment, random_c
 
 
 @pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
+def test_class_names_are_one_for_each_class(group):
+    for bad in ("[cat,dog,cat]", "[cat,'']"):
+        assert f"`{group}.class_names` must be a name of its own" in message_of(f"{group}.class_names={bad}")
+
+
+@pytest.mark.parametrize("group", ["task.train_data", "task.validation_data"])
 def test_background_is_three_levels_or_none(group):
     for good in ("[]", "[0, 128, 255]"):
         configs.resolve(EXPERIMENT, params_override=f"{group}.background={good}")

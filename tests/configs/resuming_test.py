@@ -38,7 +38,8 @@ ALL = {
         runtime.mixed_precision_dtype runtime.enable_xla runtime.seed runtime.deterministic
     """,
     "free": """
-        experiment task.evaluation.num_samples task.evaluation.inception_path task.evaluation.classifier_epochs
+        experiment task.train_data.class_names
+        task.evaluation.num_samples task.evaluation.inception_path task.evaluation.classifier_epochs
         task.evaluation.intra_class task.evaluation.statistics_dir task.evaluation.masks task.evaluation.num_images
         task.evaluation.biharmonic task.evaluation.classifier task.evaluation.classifier_dir
         trainer.train_steps trainer.steps_per_loop trainer.checkpoint_interval trainer.summary_interval

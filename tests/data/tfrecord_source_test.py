@@ -141,3 +141,13 @@ def test_damaged_record_of_tfds_names_its_file(tmp_path):
     flip(path, 5)
     with pytest.raises(ValueError, match=f"^Record 5 of {path} does not fit its checksum.*delete the folder"):
         input_pipelines.load_arrays(DataConfig("tfds", "flat", str(tmp_path)), 4)
+
+
+def test_names_of_classes_are_those_of_the_setting(path):
+    write(path, *map(example, range(4)))
+    unnamed, named = (input_pipelines.open_source(data_of(path, class_names=names), 4, 2) for names in ([], ["a", "b"]))
+    assert (unnamed.class_names, unnamed.num_classes) == (None, None)
+    assert (named.class_names, named.num_classes) == (("a", "b"), 2)
+    assert input_pipelines.open_source(data_of(path, class_names=["a", "b"]), 4, 0).num_classes == 2
+    with pytest.raises(ValueError, match=r"must be the number of classes of .*, 3 \(a, b, c\). Received: 2"):
+        input_pipelines.open_source(data_of(path, class_names=["a", "b", "c"]), 4, 2)

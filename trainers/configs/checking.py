@@ -261,6 +261,10 @@ def _check_data(group, data):
             raise ConfigError(f"`{group}.{key}` must not be empty where `{group}.dataset` is {data.dataset!r}.")
     for key in ("global_batch_size", "shuffle_buffer_size"):
         _check_at_least(1, f"{group}.{key}", getattr(data, key))
+    if len(set(data.class_names)) < len(data.class_names) or "" in data.class_names:
+        raise ConfigError(
+            f"`{group}.class_names` must be a name of its own for each class, or []. Received: {data.class_names}"
+        )
     if len(data.background) not in (0, 3) or not all(0 <= level <= 255 for level in data.background):
         raise ConfigError(
             f"`{group}.background` must be three levels from 0 to 255, or [] to ignore alpha. "

@@ -5,6 +5,8 @@ The file is long because all experiments stand in one place, where people look t
 
 from trainers.configs import schema
 
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
 
 def gan_digits32():
     """Class-conditional hinge GAN with AN on scikit-learn's handwritten digits at 32 x 32; the demo.
@@ -102,7 +104,9 @@ def gan_cifar10_small():
                 generator=schema.NetworkConfig(base_channels=32, attention_blocks=[2]),
                 discriminator=schema.NetworkConfig(base_channels=32, attention_blocks=[1]),
             ),
-            train_data=schema.DataConfig(global_batch_size=32, random_flip=True, cache=True, **data),
+            train_data=schema.DataConfig(
+                global_batch_size=32, random_flip=True, cache=True, class_names=list(_CIFAR10), **data
+            ),
             validation_data=schema.DataConfig(split="test", global_batch_size=100, **data),
             evaluation=schema.EvaluationConfig(
                 num_samples=10_000, classifier="residual", classifier_epochs=24, intra_class=True

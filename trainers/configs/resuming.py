@@ -26,6 +26,7 @@ TABLE = {
     "task.train_data.name": LEARNED,
     "task.train_data.split": LEARNED,
     "task.train_data.label_offset": LEARNED,
+    "task.train_data.class_names": FREE,  # the run's folder keeps the first ones, and refuses others
     "task.train_data": INEXACT,
     "task.init_checkpoint": LEARNED,
     "task.init_checkpoint_modules": LEARNED,

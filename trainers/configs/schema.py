@@ -79,14 +79,15 @@ class DataConfig:
     "folder", a folder for each class in `path`/`split`, or any images below it where labels do not matter; "tfrecord",
     files `path`/`split`-... of `image/encoded` and `image/class/label`. split: its name, or a part as in "train[:80%]"
     of TFDS; "." is the folder `path` itself. global_batch_size: images of a step over all replicas. label_offset: added
-    to the labels of TFRecords, -1 where they start at 1. random_flip: whether half of the images of training are
-    mirrored. random_crop: whether the squares of training are cut out at random places: of an encoded image along its
-    longer side. random_crop_area: least and largest area of such a square, as a share of the largest's; each image
-    draws one in between, and [] takes the largest. skip_corrupt: whether to log and leave out images that cannot be
-    decoded, labels out of range and empty classes, which are errors otherwise. background: three levels from 0 to 255,
-    of red, green and blue, on which transparent images are laid; [] ignores alpha. cache: whether every worker keeps
-    all images in memory, decoded and resized, or with `random_crop` decoded and whole. shuffle_buffer_size: encoded
-    images among which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
+    to the labels of TFRecords, -1 where they start at 1. class_names: of TFRecords, which do not tell them, in the
+    order of the labels; [] where nobody knows. random_flip: whether half of the images of training are mirrored.
+    random_crop: whether the squares of training are cut out at random places: of an encoded image along its longer
+    side. random_crop_area: least and largest area of such a square, as a share of the largest's; each image draws one
+    in between, and [] takes the largest. skip_corrupt: whether to log and leave out images that cannot be decoded,
+    labels out of range and empty classes, which are errors otherwise. background: three levels from 0 to 255, of red,
+    green and blue, on which transparent images are laid; [] ignores alpha. cache: whether every worker keeps all images
+    in memory, decoded and resized, or with `random_crop` decoded and whole. shuffle_buffer_size: encoded images among
+    which TFDS and TFRecords are shuffled where `cache` is off; the others shuffle all.
     """
 
     dataset: str = "digits"
@@ -95,6 +96,7 @@ class DataConfig:
     split: str = "train"
     global_batch_size: int = 64
     label_offset: int = 0
+    class_names: list[str] = dataclasses.field(default_factory=list)
     random_flip: bool = False
     random_crop: bool = False
     random_crop_area: list[float] = dataclasses.field(default_factory=list)

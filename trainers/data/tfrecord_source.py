@@ -54,7 +54,8 @@ def open_tfrecords(data, labelled):
         if count:
             _check_features(path, [_IMAGE, _LABEL] if labelled else [_IMAGE])
             break
-    return RecordSource(counts, None, None, records, read, data.shuffle_buffer_size)
+    names = tuple(data.class_names) or None
+    return RecordSource(counts, names, len(names) if names else None, records, read, data.shuffle_buffer_size)
 
 
 def _check_features(path, wanted):
