@@ -41,12 +41,14 @@ def test_options_of_a_network_reach_its_layer_alone():
         task__model__generator__temperature=0.5,
         task__model__generator__self_sampling="false",
         task__model__generator__value_projection="true",
+        task__model__generator__epsilon=0.5,
         task__model__generator__residual_start=0.3,
         task__model__generator__residual_multiplier=10.0,
     )
-    for layer, expected in ((changed, (0.5, False, True, 10.0, 0.3)), (own, (0.1, True, False, 1.0, 0.0))):
-        options = layer.temperature, layer.self_sampling, layer.value_projection, layer.residual_multiplier
-        assert (*options, pytest.approx(float(layer.rho))) == expected
+    for layer, expected in ((changed, (0.5, False, True, 0.5, 10.0)), (own, (0.1, True, False, 1e-5, 1.0))):
+        options = layer.temperature, layer.self_sampling, layer.value_projection, layer.epsilon
+        assert (*options, layer.residual_multiplier) == expected
+    assert [float(layer.rho) for layer in (changed, own)] == pytest.approx([0.3, 0.0])
     assert float(tf.convert_to_tensor(changed.residual_weight)) == pytest.approx(0.03)
 
 

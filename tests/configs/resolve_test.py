@@ -408,6 +408,7 @@ def test_runtime_and_guard_are_checked(override, words):
             "discriminator.base_channels` must be at least 1.",
         ),
         ("gan_digits32", "task.model.generator.entity_stddev=-1", "entity_stddev` must not be negative."),
+        ("gan_digits32", "task.model.discriminator.epsilon=0", "epsilon` must be positive."),
         ("gan_digits32", "task.model.generator.residual_multiplier=0", "residual_multiplier` must be positive."),
         ("gan_digits32", "task.model.discriminator.temperature=-1", "temperature` must be positive."),
         ("gan_digits32", "task.evaluation.classifier=big", "classifier` must be one of ('small', 'residual')"),

@@ -84,6 +84,7 @@ def arms(suite):
     found += [
         _other("generator_only", "AN in the generator alone", {"task.model.discriminator.attention_blocks": "[]"}),
         _other("discriminator_only", "AN in the discriminator alone", {"task.model.generator.attention_blocks": "[]"}),
+        _other("epsilon_1", "1 added to the variance of D's regions", {"task.model.discriminator.epsilon": "1.0"}),
         _ablation("value_projection", "with the value projection", value_projection="true"),
         _other("other_blocks", f"in G's block {other} and D's block 2", _blocks([other], [2])),
         _other("more_blocks", f"in G's blocks {' and '.join(map(str, more))}, D's 1 and 2", _blocks(more, [1, 2])),

@@ -122,7 +122,7 @@ def _check_network(group, config):
     _check_at_least(1, f"{group}.num_entities", config.num_entities)
     if getattr(config, "entity_stddev", None) is not None:
         _check_at_least(0, f"{group}.entity_stddev", config.entity_stddev)
-    for name in ("temperature", "residual_multiplier"):
+    for name in ("temperature", "epsilon", "residual_multiplier"):
         if not getattr(config, name, 1.0) > 0:
             raise ConfigError(f"`{group}.{name}` must be positive. Received: {getattr(config, name)}")
 

@@ -229,7 +229,8 @@ def _arguments(params, network):
     """What both networks take, from the groups that they share and their own."""
     model, arguments = params.task.model, dataclasses.asdict(network)
     options = _attentive_options(params, arguments.pop("entity_stddev"))
-    options.update({name: arguments.pop(name) for name in ("temperature", "self_sampling", "value_projection")})
+    own = ("temperature", "self_sampling", "value_projection", "epsilon")
+    options.update({name: arguments.pop(name) for name in own})
     start, multiplier = arguments.pop("residual_start"), arguments.pop("residual_multiplier")
     options["residual_multiplier"] = multiplier
     options["residual_initializer"] = keras.initializers.Constant(start / multiplier)

@@ -17,7 +17,7 @@ class NetworkConfig:
 
     attention_blocks: the blocks, from 1, that carry the model's attention. num_entities: entities of Attentive
     Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. temperature,
-    self_sampling, value_projection: as the layer has them. residual_start: rho, or self-attention's gamma, at the
+    self_sampling, value_projection, epsilon: as the layer has them. residual_start: rho, or self-attention's gamma, at the
     start. residual_multiplier: of its learning rate. base_channels: channels at full resolution.
     """
 
@@ -28,6 +28,7 @@ class NetworkConfig:
     temperature: float = 0.1
     self_sampling: bool = True
     value_projection: bool = False
+    epsilon: float = 1e-5
     residual_start: float = 0.0
     residual_multiplier: float = 1.0
     spectral_normalization: bool = True
