@@ -17,8 +17,8 @@ class NetworkConfig:
 
     attention_blocks: the blocks, from 1, that carry the model's attention. num_entities: entities of Attentive
     Normalization. entity_stddev: deviation of their filters at the start; None is the layer's own. temperature,
-    self_sampling, value_projection, epsilon: as the layer has them. residual_start: rho, or self-attention's gamma, at the
-    start. residual_multiplier: of its learning rate. base_channels: channels at full resolution.
+    self_sampling, value_projection, epsilon: as the layer has them. residual_start: rho, or self-attention's gamma, at
+    the start. residual_multiplier: of its learning rate. base_channels: channels at full resolution.
     """
 
     base_channels: int = 64

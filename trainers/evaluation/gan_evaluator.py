@@ -25,7 +25,7 @@ _MOST_CLASSES = 20  # in a picture
 _PAIRS_AT_ONCE = 1000  # among which halves are shuffled
 _LEAST_IMAGES = 4  # of which precision and recall take the third neighbour
 # Of a data set: what plays no part where all of its images are seen once, in order.
-_INDIFFERENT = ("global_batch_size", "random_flip", "cache", "shuffle_buffer_size")
+_INDIFFERENT = ("global_batch_size", "class_names", "random_flip", "cache", "shuffle_buffer_size")
 
 
 class GanEvaluator:
