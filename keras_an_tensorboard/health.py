@@ -26,6 +26,7 @@ class LayerView:
         rho: float.
         entities: float32 `(entities, channels)`, W.
         t: float32 `(entities,)`, or None where the layer does not sample.
+        epsilon: float, what the layer adds to the variances of the regions.
         images: `(images, height, width, 1 or 3)`, what is shown beside the layouts, or None.
         labels: strings, of the images, or None.
         groups: `{name: weights}` of the rows of a table of mean assignments; weights float `(images,)` or
@@ -38,6 +39,7 @@ class LayerView:
     rho: float
     entities: Any
     t: Optional[Any] = None
+    epsilon: float = 0.0
     images: Optional[Any] = None
     labels: Optional[list] = None
     groups: Optional[dict] = None
@@ -72,18 +74,20 @@ class LayerView:
         return list(groups), np.stack(means)
 
 
-def layout_statistics(features, layout):
+def layout_statistics(features, layout, epsilon=0.0):
     """How much a layout tells about a feature map.
 
     Args:
         features: float32 `(images, *spatial, channels)`, what the layout was learned on.
         layout: float32 `(images, *spatial, entities)`.
+        epsilon: float, added to the variances of the regions where they are normalised.
 
     Returns:
         Floats by name: `layout_entropy`, mean over positions, over log n; `entities_in_use`, share of entities that win
         at some position; `entities_dead`, number of the others; `largest_share`, of the positions, of the entity that
         wins most; `region_deviation`, deviation inside the regions, weighted by their mass, over that of the whole map,
-        both averaged over images and channels.
+        both averaged over images and channels; `magnification`, by how much the normalisation stretches the regions:
+        their deviation behind it, without beta, over that before it, both averaged in the same way.
     """
     entities = layout.shape[-1]
     values = np.asarray(features, np.float32).reshape(len(features), -1, features.shape[-1])
@@ -97,21 +101,28 @@ def layout_statistics(features, layout):
     variance = np.maximum(weights @ np.square(values) - np.square(mean), 0.0)
     mass = sums / layout.shape[1]
     inside, whole = np.mean(np.sum(mass * np.sqrt(variance), axis=1)), np.mean(values.std(axis=1))
+    normalized = np.mean(np.sum(mass * np.sqrt(variance / np.maximum(variance + epsilon, 1e-12)), axis=1))
     return {
         "layout_entropy": float(entropy / np.log(entities)) if entities > 1 else 0.0,
         "entities_in_use": float(np.mean(shares > 0)),
         "entities_dead": float(np.sum(shares == 0)),
         "largest_share": float(shares.max()),
         "region_deviation": float(inside / max(whole, 1e-12)),
+        "magnification": float(normalized / max(inside, 1e-12)),
     }
 
 
 def statistics(view):
-    """All statistics of a `LayerView`: those of `layout_statistics`, `rho`, `t` and `orthogonality`, floats by name."""
+    """All statistics of a `LayerView`, floats by name.
+
+    Those of `layout_statistics`, `rho`, `t` and `orthogonality`; in place of `magnification` there is `gain`, |rho|
+    times it: how many times as strongly as the input itself the normalised map answers to a change of the input.
+    """
     values = {"rho": float(view.rho)}
     if view.t is not None:
         values["t"] = float(np.mean(view.t))
-    values.update(layout_statistics(view.features, view.layout))
+    values.update(layout_statistics(view.features, view.layout, view.epsilon))
+    values["gain"] = abs(values["rho"]) * values.pop("magnification")
     rows = view.entities / np.maximum(np.linalg.norm(view.entities, axis=1, keepdims=True), 1e-12)
     values["orthogonality"] = float(np.square(rows @ rows.T - np.eye(len(rows))).sum())
     return values

@@ -139,6 +139,7 @@ class LayoutSummaries(keras.callbacks.Callback):
                     rho=float(to_numpy(layer.rho)),
                     entities=to_numpy(ops.cast(layer.entities, "float32")),
                     t=to_numpy(ops.cast(layer.sampling_weight, "float32")) if layer.self_sampling else None,
+                    epsilon=layer.epsilon,
                     images=images,
                     labels=self._labels,
                 )

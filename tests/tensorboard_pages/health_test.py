@@ -53,6 +53,19 @@ def test_region_deviation_weighs_regions_by_their_mass():
     assert health.layout_statistics(features, layout)["region_deviation"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.04])
+def test_gain_is_how_much_the_normalised_regions_vary_beside_the_input(epsilon):
+    features = 0.2 * normal(2, 4, 4, 5)
+    features[:, 2:] *= 10.0
+    seen = view(features=features, rho=-0.5, epsilon=epsilon)
+    regions = features.reshape(2, 2, 8, 5)  # images, halves, positions, channels
+    normalized = (regions - regions.mean(axis=2, keepdims=True)) / np.sqrt(regions.var(axis=2, keepdims=True) + epsilon)
+    expected = 0.5 * normalized.std(axis=2).mean() / regions.std(axis=2).mean()
+    found = health.statistics(seen)
+    assert found["gain"] == pytest.approx(expected, rel=1e-4) and "magnification" not in found
+    assert health.statistics(view(features=np.ones((2, 4, 4, 5))))["gain"] == 0.0
+
+
 def test_layouts_may_have_one_or_three_spatial_dimensions():
     flat = health.layout_statistics(normal(2, 16, 5), halves().reshape(2, 16, 2))
     deep = health.layout_statistics(normal(2, 2, 2, 4, 5), halves().reshape(2, 2, 2, 4, 2))

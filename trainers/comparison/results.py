@@ -25,7 +25,7 @@ SCORES = {
     "pictures_to_90": "lower",
 }
 FLOORS = ("classifier_test_accuracy", "frechet_distance_floor", "pair_agreement_real", "pair_agreement_shuffled")
-LAYER_STATISTICS = ("rho", "layout_entropy", "entities_in_use", "region_deviation", "t", "orthogonality")
+LAYER_STATISTICS = ("rho", "layout_entropy", "entities_in_use", "region_deviation", "gain", "t", "orthogonality")
 _NETWORK = re.compile(r"^\| (generator|discriminator) \| ([\d,]+) \|", re.MULTILINE)  # of `monitoring.cost.describe`
 
 

@@ -51,6 +51,7 @@ class AttentionProbe:
                 rho=float(tf.convert_to_tensor(layer.rho)),
                 entities=tf.convert_to_tensor(layer.entities).numpy(),
                 t=tf.convert_to_tensor(layer.sampling_weight).numpy() if layer.self_sampling else None,
+                epsilon=layer.epsilon,
                 images=images,
                 labels=self._labels,
                 groups=self._groups,

@@ -101,6 +101,7 @@ def charts(application):
         "Share of the entities in use": "entities_in_use",
         "Deviation inside regions over that of the map": "region_deviation",
         "rho": "rho",
+        "Gain: |rho| over the deviation inside regions": "gain",
     }
     return {
         "1. Does it train?": losses,
