@@ -27,8 +27,8 @@ STATISTICS = {
     "largest_share": "Share of the positions that the entity wins which wins most. Above 0.95 the layer is dead.",
     "region_deviation": "Deviation of the layer's input inside the regions, over that of the whole map. At 1 the "
     "regions are as varied as the map; in the paper's networks it is 0.35 to 1.09 against 4.77.",
-    "gain": "|rho| over the deviation inside the regions: how many times as strongly as the input itself the normalised "
-    "map answers to a change of the input. Far above 1 it undoes the bound of a discriminator with spectral norms.",
+    "gain": "|rho| over the deviation inside the regions: how many times as strongly as the input itself the "
+    "normalised map answers to a change of it. Far above 1 it undoes the bound of a discriminator's spectral norms.",
     "orthogonality": "Sum of the squares of W W^T - I, with the rows of W at unit length. 0: the entities differ; "
     "n (n - 1): all are the same.",
 }
