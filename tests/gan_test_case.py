@@ -51,6 +51,7 @@ SCORES = {
     "precision",
     "recall",
     "spread_ratio",
+    "discriminator_slope",
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.spatial.distance
+import tensorflow as tf
 
 from trainers.evaluation import score_names, scores
 
@@ -239,3 +240,16 @@ def test_spread_without_two_images_that_differ_has_no_ratio(generated, real):
 def test_accuracy_of_no_images_is_an_error():
     with pytest.raises(ValueError, match="An accuracy needs at least 1 images"):
         scores.accuracy(np.zeros((0, 3)), np.zeros(0))
+
+
+def test_slope_is_the_median_norm_of_the_gradient_by_the_image():
+    weights = np.random.default_rng(0).normal(size=(4, 4, 3)).astype(np.float32)
+
+    def discriminator(inputs, training):
+        images, labels = inputs
+        assert not training
+        return tf.cast(labels, tf.float32) * tf.reduce_sum(images * weights, axis=(1, 2, 3))
+
+    images = np.zeros((5, 4, 4, 3), np.float32)
+    found = scores.slope(discriminator, images, tf.constant([9, 1, 3, 0, 2]))
+    assert found == pytest.approx(2.0 * np.linalg.norm(weights), rel=1e-5)

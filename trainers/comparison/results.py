@@ -21,6 +21,7 @@ SCORES = {
     "recall": "higher",
     "label_accuracy": "higher",
     "spread_ratio": None,  # of neither is more better
+    "discriminator_slope": None,
     "rule_accuracy": "higher",
     "pictures_to_90": "lower",
 }

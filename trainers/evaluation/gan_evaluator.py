@@ -41,7 +41,8 @@ class GanEvaluator:
         params: `schema.ExperimentConfig`.
         model_dir: the run's folder.
         generator: `keras.Model` from `[z, label]` to images in [-1, 1], the averaged one.
-        discriminator: `keras.Model` from `[image, label]` to logits; None where `probes` and `pictures` are not used.
+        discriminator: `keras.Model` from `[image, label]` to logits; None where `probes`, `pictures` and the
+            discriminator's own score are not used.
         strategy: the `tf.distribute.Strategy` of the generator, or None for TensorFlow's default.
         seed: integer, of the noise; None is `runtime.seed`.
 
@@ -83,6 +84,7 @@ class GanEvaluator:
             contents.check_classes(self._data["validation_data"], self._open, self._statistics_path, num_classes)
         self._real = None
         self._probes = {}
+        self._judged = None
         if discriminator is not None:
             inputs = self._latents(_FIXED_INPUTS)
             names = self._open(params.task.validation_data).class_names
@@ -102,6 +104,7 @@ class GanEvaluator:
             self._probes["discriminator"] = summaries.AttentionProbe(
                 discriminator, inputs, batch["image"], named(batch["label"])
             )
+            self._judged = (discriminator, *inputs)
 
     @property
     def made_of(self):
@@ -174,7 +177,8 @@ class GanEvaluator:
             gives their label; `classifier_test_accuracy`: its accuracy on the real test images;
             `frechet_distance_floor`: between real training and test images; `spread_ratio`: how far images of a class
             lie from their mean, generated over real. Of the data set "pairs" also what
-            `trainers.evaluation.pair_agreement` measures.
+            `trainers.evaluation.pair_agreement` measures. With a discriminator also `discriminator_slope`: the norm of
+            the gradient of its logit by the image, the median of some real images.
 
         Raises:
             ValueError: where the statistics of the real images are of something else.
@@ -208,6 +212,8 @@ class GanEvaluator:
         if pairs:
             result.update(pairs.of_generated())
             result.update({name: self._real.scores[name] for name in pair_agreement.REAL})
+        if self._judged:
+            result["discriminator_slope"] = scores.slope(*self._judged)
         return result
 
     def sample(self, num_samples):

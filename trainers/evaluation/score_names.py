@@ -43,6 +43,7 @@ def table(scores, num_samples, seed):
 
 _OF_REAL_IMAGES = (
     "classifier_test_accuracy",
+    "discriminator_slope",
     "frechet_distance_floor",
     "pair_agreement_real",
     "pair_agreement_shuffled",
@@ -65,6 +66,7 @@ _MEANINGS = {
     "pair_orientation_agreement": "share whose two objects have one direction",
     "pair_agreement_real": "the same of the real test images",
     "pair_agreement_shuffled": "of real halves that do not belong together",
+    "discriminator_slope": "norm of the gradient of its logit by real images, the median",
     "precision": "share among the real test images",
     "recall": "share of the real test images among them",
 }

@@ -211,6 +211,25 @@ def _squared_distances(first, second):
     return tf.maximum(squares - 2.0 * tf.matmul(first, second, transpose_b=True), 0.0)
 
 
+def slope(discriminator, images, labels):
+    """How steep a discriminator is: the norm of the gradient of its logit by the image, the median over images.
+
+    A Wasserstein critic's gradient penalty pulls it to 1 (Gulrajani et al., 2017, Eq. 3); spectral norms alone bound it
+    in a network without attention (Miyato et al., 2018).
+
+    Args:
+        discriminator: `keras.Model` from `[image, label]` to logits.
+        images: float32 `(images, height, width, channels)`.
+        labels: int32 `(images,)`.
+    """
+    images = tf.convert_to_tensor(images)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        logits = discriminator([images, labels], training=False)
+    gradients = tf.reshape(tf.cast(tape.gradient(logits, images), tf.float32), (len(images), -1))
+    return float(np.median(tf.norm(gradients, axis=1)))
+
+
 def spread_ratio(generated, real):
     """The spread of generated images over that of real ones.
 

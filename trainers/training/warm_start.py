@@ -140,12 +140,12 @@ def _set_otherwise(pairs, source, target):
     ]
 
 
-def _settings(config):
-    """The settings that a layer computes with, of its own and of a layer within it."""
+def _settings(config, prefix=""):
+    """The settings that a layer computes with, of its own and, under the name of its place, of a layer within it."""
     for key, value in config.items():
         if key in _OF_TRAINING or key.endswith(("initializer", "regularizer")):
             continue
         if isinstance(value, dict):
-            yield from _settings(value)
+            yield from _settings(value, prefix if key == "config" else f"{prefix}{key}.")
         else:
-            yield key, value
+            yield f"{prefix}{key}", value
