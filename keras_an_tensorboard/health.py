@@ -87,7 +87,8 @@ def layout_statistics(features, layout, epsilon=0.0):
         at some position; `entities_dead`, number of the others; `largest_share`, of the positions, of the entity that
         wins most; `region_deviation`, deviation inside the regions, weighted by their mass, over that of the whole map,
         both averaged over images and channels; `magnification`, by how much the normalisation stretches the regions:
-        their deviation behind it, without beta, over that before it, both averaged in the same way.
+        their deviation behind it, without beta, over that before it, both averaged in the same way. The normalisation
+        is that of `features` by the paper's moments.
     """
     entities = layout.shape[-1]
     values = np.asarray(features, np.float32).reshape(len(features), -1, features.shape[-1])

@@ -23,7 +23,7 @@ def build(params, model_dir, profile_steps=None):
     from trainers import configs
     from trainers.data import classes, input_pipelines
     from trainers.evaluation import gan_evaluator
-    from trainers.training import distribution, gan_trainer, loop
+    from trainers.training import distribution, gan_trainer, loop, run_directory
 
     distribution.set_up_runtime(params.runtime)
     strategy = distribution.get_strategy(params.runtime)
@@ -31,7 +31,8 @@ def build(params, model_dir, profile_steps=None):
     source = input_pipelines.check(
         strategy, data, model.resolution, num_classes=model.num_classes, validation_data=params.task.validation_data
     )
-    classes.check_names(model_dir, source.class_names, "task.train_data")
+    if run_directory.has_checkpoint(model_dir):
+        classes.check_names(model_dir, source.class_names, "task.train_data")
     if model.num_classes == 0:
         model.num_classes = source.num_classes
         configs.checked(params)

@@ -156,6 +156,7 @@ _CHARTS = {
             ("Entities in use", "entities_in_use"),
             ("Deviation inside regions over that of the map", "region_deviation"),
             ("rho", "rho"),
+            ("Gain: |rho| over the deviation inside regions", "gain"),
         )
     }
 }

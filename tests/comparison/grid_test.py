@@ -54,9 +54,16 @@ def test_main_arms_differ_in_the_attention_alone():
     resolved = [configs.resolve("gan_cifar10_small", params_override=grid.pairs(cell.settings)) for cell in found]
     assert [params.task.model.attention for params in resolved] == ["none", "self_attention", grid.ATTENTIVE]
     assert {params.task.train_data.path for params in resolved} == {"/data"}
+    assert {str(params.task.model.discriminator.attention_blocks) for params in resolved} == {"[1]"}
     for params in resolved:
         params.task.model.attention = "same"
     assert resolved[0] == resolved[1] == resolved[2]
+
+
+def test_place_of_the_experiment_is_an_arm_beside_that_of_the_paper():
+    (cell,) = cells("cifar10", only="generator_only", ablation_seeds=1)
+    params = configs.resolve("gan_cifar10_small", params_override=grid.pairs(cell.settings))
+    assert params.task.model == configs.resolve("gan_cifar10_small").task.model
 
 
 def test_settings_of_all_cells_are_over_those_of_arms():

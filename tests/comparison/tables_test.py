@@ -109,7 +109,7 @@ def test_gathers_what_a_run_has_written(tmp_path):
     with tf.summary.create_file_writer(str(folder / "train")).as_default():
         for step, speed in ((5, 1.0), (10, 4.0), (15, 2.0), (20, 3.0)):
             tf.summary.scalar("5_speed/images_per_second", speed, step)
-            for name, value in (("rho", 0.01 * step), ("layout_entropy", 0.5)):
+            for name, value in (("rho", 0.01 * step), ("layout_entropy", 0.5), ("gain", 1.5)):
                 tf.summary.scalar(f"generator/block2_attention/{name}", value, step)
     with tf.summary.create_file_writer(str(folder / "validation")).as_default():
         for step in (10, 20):
@@ -132,7 +132,9 @@ def test_gathers_what_a_run_has_written(tmp_path):
     ]
     assert values["layers"]["generator/block2_attention"]["rho"] == pytest.approx(0.2)
     assert found["floors"] == {"frechet_distance_floor": 1.25}
-    assert re.search(r"\| none \| generator/block2_attention \| 0.200 \| 0.500 \|  \|  \|", tables.report(found))
+    assert re.search(
+        r"\| none \| generator/block2_attention \| 0.200 \| 0.500 \|  \|  \| 1.500 \|", tables.report(found)
+    )
 
 
 def test_an_event_file_that_is_being_written_is_read_as_far_as_it_goes(tmp_path):

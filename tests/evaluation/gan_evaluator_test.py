@@ -123,7 +123,8 @@ def test_statistics_by_another_classifier_are_refused(evaluated, networks, tmp_p
 
 def test_how_data_are_read_in_training_plays_no_part(evaluated, networks):
     _, model_dir, _ = evaluated
-    make_evaluator(model_dir, networks, task__validation_data__global_batch_size=31, task__train_data__cache="true")
+    changes = {"task__validation_data__global_batch_size": 31, "task__train_data__cache": "true"}
+    make_evaluator(model_dir, networks, **changes, task__validation_data__class_names="[zero,one]")
 
 
 def test_inception_gives_fid_and_nothing_of_a_classifier(networks, inception, tmp_path):
@@ -135,7 +136,8 @@ def test_inception_gives_fid_and_nothing_of_a_classifier(networks, inception, tm
         task__evaluation__statistics_dir=tmp_path / "statistics",
     )
     scores = evaluator.evaluate()
-    assert set(scores) == {"fid", "kid", "inception_score", "intra_fid", "precision", "recall"}
+    of_generator = {"fid", "kid", "inception_score", "intra_fid", "precision", "recall"}
+    assert set(scores) == {*of_generator, "discriminator_slope"}
     assert all(np.isfinite(value) for value in scores.values())
     assert [path.name for path in tmp_path.iterdir()] == ["statistics"]
     assert [path.name for path in (tmp_path / "statistics").iterdir()] == ["real_statistics_inception.npz"]
@@ -170,12 +172,14 @@ def test_two_replicas_give_the_scores_of_one(evaluated, mirrored, inception, fea
     overrides = {"task__validation_data__global_batch_size": 29}
     if features == "inception":
         overrides.update(task__evaluation__inception_path=inception, task__evaluation__statistics_dir=tmp_path)
-    one = make_evaluator(model_dir, build_networks(small_params()), **overrides)
+    alone = build_networks(small_params())
+    one = make_evaluator(model_dir, alone, **overrides)
     expected, expected_images = one.evaluate(), one.sample(50)[0]
     with mirrored.scope():
         networks = build_networks(small_params())
-    for variable, value in zip(networks[0].variables, one._generator.variables):
-        variable.assign(value)
+    for network, other in zip(networks, alone):
+        for variable, value in zip(network.variables, other.variables):
+            variable.assign(value)
     two = make_evaluator(model_dir, networks, strategy=mirrored, **overrides)
     images, labels = two.sample(50)
     np.testing.assert_allclose(images, expected_images, atol=1e-5)
@@ -361,6 +365,7 @@ def test_statistics_stand_in_for_images_that_are_not_there(networks, tmp_path, f
     with pytest.raises(ValueError, match="there is no folder"):
         make_evaluator(tmp_path / "other", networks[:1], **folders)
     evaluator = make_evaluator(tmp_path / "run", networks[:1], **folders)
+    del scores["discriminator_slope"]
     assert evaluator.evaluate() == pytest.approx(scores, rel=1e-6)
     assert evaluator.description() == expected.description()
     assert "`task.validation_data` are not in" in caplog.text and "stands in for them" in caplog.text

@@ -9,6 +9,7 @@ import tensorflow as tf
 import gan_test_case
 import inpainting_test_case
 from keras_an.backend import keras
+from keras_an.layers import SpectralNormalization
 from tools.exporting import exports
 from tools.exporting.inpainting_serving import InpaintingServing
 from trainer_test_case import ONE, values
@@ -175,3 +176,10 @@ def test_without_a_source_nothing_is_read():
     before = values(model.variables)
     warm_start.start(gan_test_case.small_params(), {"generator": model, "ema_generator": model}, "/nowhere")
     assert all(np.array_equal(*pair) for pair in zip(values(model.variables), before))
+
+
+def test_settings_of_a_layer_within_a_layer_are_not_taken_for_its_own():
+    inner = keras.layers.Conv2D(3, 1, strides=2, dtype="float64", name="inner")
+    settings = dict(warm_start._settings(SpectralNormalization(inner, power_iterations=2).get_config()))
+    assert settings["power_iterations"] == 2 and tuple(settings["layer.strides"]) == (2, 2)
+    assert "strides" not in settings

@@ -174,13 +174,13 @@ def _layers(found):
         return ""
     told = (
         "At the last summary of each cell. Entropy is over log n, 1 tells nothing; entities in use are a share; "
-        "deviation is that inside regions over that of the map."
+        "deviation is that inside regions over that of the map; gain is |rho| over the former."
     )
-    header = ["arm", "layer", "rho", "entropy", "entities in use", "deviation inside"]
+    header = ["arm", "layer", "rho", "entropy", "entities in use", "deviation inside", "gain"]
     return f"## Layers\n\n{told}\n\n{table(header, rows)}"
 
 
-_STATISTICS = results.LAYER_STATISTICS[:4]
+_STATISTICS = results.LAYER_STATISTICS[:5]
 
 
 def table(header, rows):

@@ -154,9 +154,10 @@ def open_source(data, resolution, num_classes=None):
             f"`task.model.num_classes` must be given: {_describe(data)} does not tell how many classes there are."
         )
     if num_classes and source.num_classes not in (None, num_classes):
+        told = ", as `class_names` gives them" if data.dataset == "tfrecord" else ""
         raise ValueError(
             f"`task.model.num_classes` must be the number of classes of {_describe(data)}, {source.num_classes}"
-            f"{_some(source.class_names)}. Received: {num_classes}"
+            f"{_some(source.class_names)}{told}. Received: {num_classes}"
         )
     return source
 

@@ -54,7 +54,7 @@ def open_tfrecords(data, labelled):
         if count:
             _check_features(path, [_IMAGE, _LABEL] if labelled else [_IMAGE])
             break
-    names = tuple(data.class_names) or None
+    names = tuple(data.class_names) if labelled and data.class_names else None
     return RecordSource(counts, names, len(names) if names else None, records, read, data.shuffle_buffer_size)
 
 

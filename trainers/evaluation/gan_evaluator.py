@@ -213,7 +213,7 @@ class GanEvaluator:
             result.update(pairs.of_generated())
             result.update({name: self._real.scores[name] for name in pair_agreement.REAL})
         if self._judged:
-            result["discriminator_slope"] = scores.slope(*self._judged)
+            result.update(scores.computed(("discriminator_slope",), scores.slope, *self._judged))
         return result
 
     def sample(self, num_samples):

@@ -66,7 +66,7 @@ _MEANINGS = {
     "pair_orientation_agreement": "share whose two objects have one direction",
     "pair_agreement_real": "the same of the real test images",
     "pair_agreement_shuffled": "of real halves that do not belong together",
-    "discriminator_slope": "norm of the gradient of its logit by real images, the median",
+    "discriminator_slope": "norm of the gradient of the discriminator's logit by a real image, the median",
     "precision": "share among the real test images",
     "recall": "share of the real test images among them",
 }

@@ -42,7 +42,7 @@ def check(model_dir, params, must_exist=False, is_read=False):
     names = _names(model_dir)
     if configs.PARAMS_FILE in names:
         old = configs.load_params(path)
-        if any(re.fullmatch(r"ckpt-\d+\.index", name) for name in names):
+        if has_checkpoint(model_dir):
             _check_same_run(path, old, params, is_read=is_read or must_exist)
     elif must_exist:
         raise RunDirectoryError(f"--model_dir={model_dir} holds no run: there is no {configs.PARAMS_FILE} in it.")
@@ -51,6 +51,11 @@ def check(model_dir, params, must_exist=False, is_read=False):
             f"--model_dir={model_dir} is not empty and holds no {configs.PARAMS_FILE}: it was made by something else, "
             f"which left {others[0]} there. Name a new folder."
         )
+
+
+def has_checkpoint(model_dir):
+    """Whether a run has come so far that its folder holds a checkpoint."""
+    return any(re.fullmatch(r"ckpt-\d+\.index", name) for name in _names(model_dir))
 
 
 def load(model_dir, overrides=()):
