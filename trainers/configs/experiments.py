@@ -54,7 +54,9 @@ def gan_cifar10():
     """Class-conditional hinge GAN with AN on CIFAR-10 at 32 x 32, in SN-GAN's widths.
 
     Command: python -m trainers.train_gan --experiment=gan_cifar10 --mode=train_and_eval --model_dir=runs/cifar10
-    Variants: --params_override=task.model.attention=self_attention (or none), all else the same.
+    Variants: --params_override=task.model.attention=self_attention (or none), all else the same. In half the width AN
+        in the discriminator cost variety, see `gan_cifar10_small`: task.model.discriminator.attention_blocks=[] leaves
+        it out.
     Cost: not measured on a GPU; TensorFlow Datasets downloads 163 MB.
     Result: not run to its end. Its first steps run in the tests, on data of the same form.
     """
