@@ -93,9 +93,10 @@ def gan_cifar10_small():
     `task.train_data.name=cifar10`, and the same for `task.validation_data`, take TensorFlow Datasets'.
     Variants: `python -m trainers.compare --suite=cifar10` runs all that are compared.
     Samples are scored in the features of a residual classifier, which is right on 0.881 of the test images.
-    Cost and result: not run to its end. Seed 1, in bfloat16, 192,000 images, about 20 minutes of one core: label
-    accuracy 0.51 and recall 0.28 without attention; 0.47 and 0.07 with AN in both networks, as the paper has it, whose
-    generator loses variety. docs/results.md has the arms.
+    Cost and result: not run to its end. In bfloat16, 192,000 images, a quarter of an hour of one core, three seeds, in
+    the features of a classifier that is right on 0.82: Fréchet distance 78 ± 33, recall 0.33 ± 0.09; without attention
+    63 ± 19 and 0.29 ± 0.03. The attention is in the generator alone: in the discriminator, behind spectral norms, it
+    cost variety. docs/results.md has the arms, and why.
     """
     data = {"dataset": "tfrecord", "path": "data/cifar10", "class_names": list(_CIFAR10)}
     return schema.ExperimentConfig(
