@@ -13,7 +13,6 @@ from trainers.evaluation import tfgan
 _KERNEL_BLOCK = 1024  # TF-GAN's own
 _NEIGHBOUR_BLOCK = 1024  # rows of distances at a time: 200 MB where there are 50,000 images
 _NEIGHBOURS = 3  # of the paper
-_SLOPES = 8  # images at a time: where a training batch fits, they do
 
 
 def evaluate(names, real, generated, intra_class=False):
@@ -215,23 +214,20 @@ def _squared_distances(first, second):
 def slope(discriminator, images, labels):
     """How steep a discriminator is: the norm of the gradient of its logit by the image, the median over images.
 
-    A Wasserstein critic's gradient penalty pulls it to 1 (Gulrajani et al., 2017, Eq. 3); spectral norms alone bound it
-    in a network without attention (Miyato et al., 2018).
+    A Wasserstein critic's gradient penalty pulls it to 1 (Gulrajani et al., 2017, Eq. 3).
 
     Args:
         discriminator: `keras.Model` from `[image, label]` to logits.
-        images: float32 `(images, height, width, channels)`.
-        labels: int32 `(images,)`.
+        images, labels: float32 `(images, height, width, channels)` and int32 `(images,)`.
     """
     norms = []
-    for start in range(0, len(images), _SLOPES):
-        some = tf.convert_to_tensor(images[start : start + _SLOPES])
+    for start in range(0, len(images), 8):  # no more at a time than a training batch holds
+        some = tf.convert_to_tensor(images[start : start + 8])
         with tf.GradientTape() as tape:
             tape.watch(some)
-            logits = discriminator([some, labels[start : start + _SLOPES]], training=False)
-        gradients = tf.reshape(tf.cast(tape.gradient(logits, some), tf.float32), (len(some), -1))
-        norms.append(tf.norm(gradients, axis=1))
-    return float(np.median(np.concatenate(norms)))
+            logits = discriminator([some, labels[start : start + 8]], training=False)
+        norms += [np.linalg.norm(one) for one in tf.cast(tape.gradient(logits, some), tf.float32).numpy()]
+    return float(np.median(norms))
 
 
 def spread_ratio(generated, real):
