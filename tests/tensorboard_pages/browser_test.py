@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, needs_chromium]
 COLORS = palette.colors(3).tolist()
 STEPS = (0, 1, 2)
 PAGES = {
-    "timeseries": "attention/net/layer/largest_share",
+    "timeseries": "attention/net/layer/gain",
     "custom_scalars": "Entropy over log n",
     "images": "layouts/net/layer",
     "text": "1 layers, none of them dead.",
